@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# tests/unit    one cmocka program for each file of userspace, no root
+# tests/kernel  real probes on the programs of tests/targets
+# tests/fault   rows of the fault matrix
+# tests/bench   ratios, run by `make bench`
+# tests/targets what is watched: each file is one program
+# tests/harness linked into every test program
+
+HARNESS_SOURCES := $(sort $(wildcard tests/harness/*.c))
+HARNESS := $(HARNESS_SOURCES:%.c=$(BUILD)/%.o)
+TEST_NAMES := $(sort $(basename $(wildcard tests/unit/test_*.c tests/kernel/test_*.c \
+	tests/fault/test_*.c)))
+TEST_PROGRAMS := $(TEST_NAMES:%=$(BUILD)/%)
+BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
+TARGET_C := $(sort $(wildcard tests/targets/*.c))
+TARGET_CXX := $(sort $(wildcard tests/targets/*.cc))
+TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%)
+# Not inlined, a frame pointer (so functions start with `push`), no CET: like Debian 12's packages.
+TARGET_FLAGS := -g -O1 -fno-inline -fno-ipa-sra -fno-ipa-cp -fno-optimize-sibling-calls \
+	-fno-omit-frame-pointer -fcf-protection=none -Wall -Wextra -Werror -pthread
+
+$(BUILD)/tests/targets/%: tests/targets/%.c tests/tests.mk
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE $(TARGET_FLAGS) $(TARGET_FLAGS_$*) -o $@ $< $(TARGET_LIBS_$*)
+
+$(BUILD)/tests/targets/%: tests/targets/%.cc tests/tests.mk
+	$(say) CXX $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -D_GNU_SOURCE $(TARGET_FLAGS) $(TARGET_FLAGS_$*) -o $@ $< $(TARGET_LIBS_$*)
+
+$(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
+	$(say) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
+	$(say) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS)
+
+check-unit: $(filter $(BUILD)/tests/unit/%,$(TEST_PROGRAMS)) all $(TARGET_PROGRAMS)
+	$(Q)tests/run --only unit --build $(BUILD)
+
+check: deps
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)tests/run --build $(BUILD)
+
+bench: deps
+	$(Q)$(MAKE) --no-print-directory tests $(BENCH_PROGRAMS)
+	$(Q)tests/bench/run --build $(BUILD)
+
+-include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS:.o=.d) $(BENCH_PROGRAMS:%=%.d)

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What would kill a target that gets return probes: stacks that move (Go) or switch in the middle
+ * of a call (ucontext coroutines, fibers, greenlets), and signal handlers on a high alternate
+ * stack. The kernel keeps one stack of return instances for each task and sends SIGILL when a
+ * return does not match. Recognised by imports and notes of what is mapped, before attaching.
+ */
+#ifndef MON_HAZARDS_H
+#define MON_HAZARDS_H
+
+#include "attach/modules.h"
+
+#include <stdbool.h>
+
+struct mon_hazard {
+	bool found;
+	char why[512]; /* one sentence, escaped: what was seen, in which file */
+};
+
+/* Looks at each module; the first sign found is told. Unreadable files are skipped. */
+void mon_hazards_find(const struct mon_module_list *modules, struct mon_hazard *hazard_out);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The memory budget: what `--memory-budget` covers, part by part. Everything sizeable that the
+ * monitor holds (BPF maps and rings, frames of the target's threads, queue, symbols, SQLite's
+ * heap) is reserved here before it is allocated. At the hard line a reservation fails with
+ * -ENOMEM and the caller copes. Thread-safe (atomics, no lock); the hot path never comes here.
+ */
+#ifndef MON_BUDGET_H
+#define MON_BUDGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum mon_budget_part {
+	MON_BUDGET_PROCESS, /* code, libraries, stacks: measured once at start */
+	MON_BUDGET_RING,
+	MON_BUDGET_MAPS, /* counters, histograms, policy */
+	MON_BUDGET_FRAMES,
+	MON_BUDGET_QUEUE,
+	MON_BUDGET_OVERFLOW, /* taken only when needed, given back */
+	MON_BUDGET_SYMBOLS,
+	MON_BUDGET_TOTALS, /* ledger and intervals in userspace */
+	MON_BUDGET_SQLITE,
+	MON_BUDGET_PARTS
+};
+
+#define MON_BUDGET_DEFAULT_BYTES (64ull << 20)
+#define MON_BUDGET_MIN_BYTES (24ull << 20) /* below this no plan fits */
+#define MON_BUDGET_MAX_BYTES (64ull << 30)
+
+struct mon_budget;
+
+int mon_budget_new(uint64_t limit_bytes, struct mon_budget **budget_out);
+void mon_budget_free(struct mon_budget *budget);
+
+/* 0 or -ENOMEM: nothing was reserved. */
+int mon_budget_reserve(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes);
+void mon_budget_release(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes);
+
+/* Reserved and zeroed memory, or NULL; freed with the same @bytes. NULL budget: plain calloc. */
+void *mon_budget_calloc(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes);
+void mon_budget_free_bytes(struct mon_budget *budget, enum mon_budget_part part, void *memory,
+			   uint64_t bytes);
+
+uint64_t mon_budget_limit(const struct mon_budget *budget);
+uint64_t mon_budget_used(const struct mon_budget *budget);
+uint64_t mon_budget_part_used(const struct mon_budget *budget, enum mon_budget_part part);
+uint64_t mon_budget_part_peak(const struct mon_budget *budget, enum mon_budget_part part);
+const char *mon_budget_part_name(enum mon_budget_part part);
+
+/*
+ * Tests only: the @nth reservation from now (1 = next) fails, then all succeed; 0 turns it off.
+ */
+void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth);
+
+/* What a run wants; sizes in bytes or counts as named. */
+struct mon_budget_want {
+	uint64_t limit_bytes;
+	uint64_t ring_bytes; /* 0: choose min(16 MiB, a quarter of the limit), a power of two */
+	uint32_t functions;
+	uint32_t cpus;
+	uint32_t threads; /* 0: as many as fit, at most MON_THREADS_MAX */
+	bool frames;	  /* return probes, so frames are kept */
+	bool arguments;
+	uint64_t symbols_bytes;
+};
+
+struct mon_budget_plan {
+	uint64_t bytes[MON_BUDGET_PARTS];
+	uint64_t total_bytes;
+	uint64_t ring_bytes;
+	uint32_t threads;     /* cap of threads with frames */
+	uint64_t least_bytes; /* the smallest limit that would do for these functions */
+};
+
+#define MON_THREADS_MAX 4096
+#define MON_THREADS_MIN 16
+#define MON_RING_BYTES_MIN 4096ull
+#define MON_RING_BYTES_DEFAULT (16ull << 20)
+#define MON_RING_BYTES_DEFAULT_MIN (8ull << 20)
+#define MON_RING_BYTES_MAX (1ull << 30)
+
+/* Divides the limit. 0, or -ENOMEM with least_bytes set and the parts as they would have been. */
+int mon_budget_plan(const struct mon_budget_want *want, struct mon_budget_plan *plan_out);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rows that travel between folders: what a run is, what it watches, and what is counted. Each
+ * maps to a table of the database (userspace/pipeline/schema.sql), which explains the columns.
+ */
+#ifndef MON_TYPES_H
+#define MON_TYPES_H
+
+#include "base/clock.h"
+#include "bpf/counters.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MON_BUILD_ID_BYTES 41 /* 20 bytes in hex and a NUL */
+#define MON_UUID_BYTES 37
+
+enum mon_mode {
+	MON_MODE_AUTO, /* the first of the three below that works here */
+	MON_MODE_SESSION,
+	MON_MODE_MULTI,
+	MON_MODE_PERF,
+	MON_MODES
+};
+const char *mon_mode_name(enum mon_mode mode); /* "auto", "session", "multi", "perf" */
+
+/* What the probed instruction costs, where it is known. */
+enum mon_cost_class {
+	MON_COST_UNKNOWN,
+	MON_COST_EMULATED,
+	MON_COST_SINGLE_STEP,
+};
+const char *mon_cost_class_name(enum mon_cost_class cost); /* NULL, "emulated", "single-step" */
+
+struct mon_module {
+	char *path;	 /* as the target sees it */
+	char *open_path; /* how the monitor reaches the same inode (/proc/PID/map_files/…) */
+	char build_id[MON_BUILD_ID_BYTES]; /* "" when it has none */
+	dev_t device;
+	ino_t inode;
+};
+
+/* One watched address; aliases at one address are one function. Index in its array = cookie. */
+struct mon_function {
+	uint32_t module;       /* index of its module */
+	uint64_t offset;       /* file offset of the symbol */
+	uint64_t probe_offset; /* file offset of the probe */
+	uint64_t size_bytes;   /* 0: unknown */
+	char *symbol;	       /* as in the symbol table */
+	char *name;	    /* demangled; same text as symbol when there is nothing to demangle */
+	char *aliases;	    /* comma separated, or NULL */
+	const char *source; /* static text: "symtab" or "dynsym" */
+	enum mon_cost_class cost;
+	bool returns;	  /* a return probe is attached too */
+	char *note;	  /* why something about it is special, or NULL */
+	int attach_error; /* 0, or the errno that attaching it gave: it is not watched */
+};
+
+struct mon_function_set {
+	struct mon_module *modules;
+	size_t module_count;
+	struct mon_function *functions;
+	size_t function_count;
+};
+void mon_function_set_clear(struct mon_function_set *set); /* frees what it holds */
+
+/* Row of table `run`. Strings are owned by whoever made it. */
+struct mon_run_info {
+	char uuid[MON_UUID_BYTES];
+	uint32_t part;
+	const char *host, *boot_id, *kernel, *version, *command, *options, *target;
+	mon_ns started_ns; /* CLOCK_MONOTONIC: zero of every *_ns in the database */
+	mon_wall_ns started_wall_ns;
+	enum mon_mode mode;
+};
+
+struct mon_run_end {
+	mon_ns ended_ns;
+	const char *reason; /* "interrupted", "duration", "target exited", … */
+	int target_status;  /* wait status of our COMMAND, or -1 */
+	bool complete;	    /* every accepted record is stored and the ledger closes */
+};
+
+/* Kernel counters of one function, all CPUs, widened: a row of `function_total`. */
+struct mon_total {
+	uint32_t function;
+	mon_ns wanted_ns; /* how long it should have been watched */
+	mon_ns armed_ns;  /* how long it was */
+	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
+	const uint64_t *histogram; /* [MON_HISTOGRAM_BUCKETS] */
+};
+
+/* The difference between two totals: a row of `function_interval`. */
+struct mon_interval {
+	uint32_t function;
+	mon_ns start_ns, length_ns, armed_ns; /* start: CLOCK_MONOTONIC */
+	uint64_t calls, returns, failed, total_ns, self_ns, max_ns;
+	const uint64_t *histogram;
+};
+
+/* A row of `ledger`: what the kernel counted under a reason, cumulative. */
+struct mon_ledger_entry {
+	uint32_t function;
+	enum mon_reason reason;
+	uint64_t count;
+	mon_ns from_ns, to_ns; /* CLOCK_MONOTONIC: first and last tick that saw it grow */
+};
+
+/* All that one tick has to write; arrays belong to the ledger until the next tick is taken. */
+struct mon_tick {
+	mon_ns at_ns;
+	mon_wall_ns wall_ns;
+	bool clock_row; /* write a `clock` row */
+	const struct mon_total *totals;
+	size_t total_count;
+	const struct mon_interval *intervals;
+	size_t interval_count;
+	const struct mon_ledger_entry *entries;
+	size_t entry_count;
+};
+
+#endif

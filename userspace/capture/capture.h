@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The loaded BPF object: programs, maps, links. The only folder that knows libbpf and bpf(2).
+ * libbpf gets numbers (inode paths and offsets), never the target's ELF.
+ *
+ * Life: features (what works here), new (loads), attach (one process or all), read_counters /
+ * write_policy / set_gate while it runs, detach (no hit afterwards), flush_open (records of calls
+ * still open), free. One thread, but for read_counters, which any one thread may call.
+ */
+#ifndef MON_CAPTURE_H
+#define MON_CAPTURE_H
+
+#include "base/error.h"
+#include "base/types.h"
+#include "bpf/counters.h"
+#include "bpf/policy.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Found by making a link of each kind on ourselves, never by version (loading proves nothing). */
+struct mon_features {
+	int session; /* 0: works. Else the -errno, and *_why says what was tried */
+	int multi;
+	int perf;
+	int ring;	      /* ring buffer and attach cookie: without them nothing works */
+	int btf;	      /* kernel BTF */
+	int multi_pid_filter; /* 0: hits of every thread pass (6.6-6.9 dropped other threads') */
+	const char *session_why, *multi_why, *perf_why, *ring_why, *btf_why; /* static; NULL if 0 */
+};
+
+/* 0, or -EPERM etc. with a sentence that names the missing capability. */
+int mon_features_detect(struct mon_features *features_out, struct mon_error *error);
+
+/* The mode to use; -ENOTSUP with a sentence that says what is missing. */
+int mon_features_choose(const struct mon_features *features, enum mon_mode wanted,
+			enum mon_mode *mode_out, struct mon_error *error);
+
+struct mon_capture;
+
+struct mon_capture_options {
+	enum mon_mode mode; /* a real one, not AUTO */
+	uint32_t function_count;
+	uint64_t ring_bytes;  /* power of two, >= 4096 */
+	uint32_t threads_max; /* threads that may hold frames */
+	uint32_t arg_count;   /* 0..6 */
+	bool returns;	      /* false: entries only for everyone (hazard) */
+	bool allowance;	      /* some function is sampled by `auto` */
+	bool all_processes;   /* no pid filter: every process that maps the file */
+};
+
+struct mon_capture_cost {
+	mon_ns load_ns, verifier_ns, attach_ns, detach_ns;
+	uint64_t bpf_bytes; /* memlock of every map and program (fdinfo) */
+};
+
+int mon_capture_new(const struct mon_capture_options *options, struct mon_capture **capture_out,
+		    struct mon_error *error);
+void mon_capture_free(struct mon_capture *capture); /* detaches what is attached */
+
+/*
+ * Arms every function of @set whose attach_error is 0 in process @pid (-1: in all). A symbol that
+ * cannot be probed gets its attach_error and the rest is armed. -ENODEV when none could be.
+ * @pidfd guards: the process must still be alive after arming, or -ESRCH.
+ */
+int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
+		       struct mon_error *error);
+
+/* Counts, and does nothing else with, hits of this child of a watched process. */
+int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_function_set *set,
+			       pid_t pid);
+
+/* Sums over CPUs into @counters_out; takes recent_max_ns. @histogram_out: the live u32 array. */
+void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
+			       struct mon_counters *counters_out, const uint32_t **histogram_out);
+void mon_capture_read_run_counters(const struct mon_capture *capture,
+				   struct mon_run_counters *counters_out);
+/* Hits that the kernel dropped before a program ran (perf mode, recursion); not by function. */
+uint64_t mon_capture_missed(const struct mon_capture *capture);
+/* Calls open now, by function: @open_out[function_count], oldest start in @oldest_ns_out (or 0). */
+int mon_capture_read_open(struct mon_capture *capture, uint32_t *open_out, mon_ns *oldest_ns_out);
+
+void mon_capture_write_policy(struct mon_capture *capture, uint32_t function,
+			      struct mon_policy policy);
+/* 0 opens; else chosen calls are counted under this reason and not emitted. */
+void mon_capture_set_gate(struct mon_capture *capture, enum mon_reason closed_reason);
+
+int mon_capture_ring_fd(const struct mon_capture *capture); /* stays capture's */
+
+/* Removes every probe; when it returns, no program runs and no counter changes any more. */
+int mon_capture_detach(struct mon_capture *capture);
+/* After detach: a record (MON_CALL_IN_FLIGHT) for each chosen call still open. */
+int mon_capture_flush_open(struct mon_capture *capture);
+
+void mon_capture_cost(const struct mon_capture *capture, struct mon_capture_cost *cost_out);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The accounts: kernel counters in, totals, intervals and ledger rows out. Pure but for its own
+ * memory; the caller says what time it is. Each call that the kernel saw ends in exactly one
+ * column; the ledger says whether that is so.
+ *
+ * Life: new, update (each function, each tick), take (rows for the store), check, free. One thread.
+ */
+#ifndef MON_LEDGER_H
+#define MON_LEDGER_H
+
+#include "base/types.h"
+#include "bpf/counters.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Intervals of a second for the first hour, then of ten. */
+#define MON_INTERVAL_NS MON_NS_PER_S
+#define MON_INTERVAL_LONG_NS (10 * MON_NS_PER_S)
+#define MON_INTERVAL_LONG_AFTER_NS (3600 * MON_NS_PER_S)
+
+struct mon_budget;
+struct mon_ledger;
+
+int mon_ledger_new(uint32_t function_count, mon_ns started_ns, struct mon_budget *budget,
+		   struct mon_ledger **ledger_out);
+void mon_ledger_free(struct mon_ledger *ledger);
+
+/* Bytes that new() will take: for the plan. */
+uint64_t mon_ledger_bytes(uint32_t function_count);
+
+/*
+ * What the kernel has for one function now: @counters already summed over CPUs (recent_max_ns is
+ * what was taken since the last update), @histogram the kernel's u32 array (MON_HISTOGRAM_SLOTS),
+ * which may have wrapped. @armed_ns is how long it was armed since the run's start.
+ */
+void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
+		       const struct mon_counters *counters, const uint32_t *histogram,
+		       mon_ns armed_ns);
+
+/* Ends an interval at @now and gives every row that changed since the last time. */
+void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, struct mon_tick *tick_out);
+
+/* Latest state of one function, and what it did in the last finished interval. */
+void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
+		      struct mon_total *total_out);
+void mon_ledger_last_interval(const struct mon_ledger *ledger, uint32_t function,
+			      struct mon_interval *interval_out);
+const struct mon_counters *mon_ledger_counters(const struct mon_ledger *ledger, uint32_t function);
+
+/* The sum that has to close. @credited: what the store committed under each reason. */
+struct mon_ledger_sum {
+	uint64_t calls;
+	uint64_t by_reason[MON_REASON_COUNT];
+	uint64_t accounted;	   /* sum of by_reason */
+	uint32_t unbalanced;	   /* functions whose calls differ from what is accounted */
+	uint32_t first_unbalanced; /* index, when there is one */
+	uint64_t lost;		   /* of class 'lost' */
+};
+void mon_ledger_check(const struct mon_ledger *ledger,
+		      uint64_t (*credited)(const void *context, uint32_t function,
+					   enum mon_reason reason),
+		      const void *context, struct mon_ledger_sum *sum_out);
+
+const char *mon_reason_name(enum mon_reason reason); /* "sampled_out"; NULL for a wrong number */
+bool mon_reason_is_loss(enum mon_reason reason);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The BPF ring buffer, mapped and read by ourselves, because reading and acknowledging are two
+ * steps here: a record's space goes back to the kernel only when it is safe elsewhere. (run, ring,
+ * position) is the record's identity. libbpf's reader acknowledges as it reads.
+ *
+ * Life: new, wait, pop (reader thread) ... peek, acknowledge (writer thread), stats, free.
+ * Invariant: acknowledged <= read <= produced <= acknowledged + size.
+ */
+#ifndef MON_RING_H
+#define MON_RING_H
+
+#include "bpf/event.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct mon_ring;
+
+struct mon_ring_options {
+	int map_fd; /* BPF_MAP_TYPE_RINGBUF; stays the caller's */
+	size_t size_bytes;
+	uint32_t function_count; /* a record naming a function past it is invalid */
+	uint32_t arg_count;	 /* what this run captures */
+	/* Tests: pages laid out as the kernel does, instead of map_fd (which is then -1). */
+	void *consumer_page;
+	void *producer_pages; /* producer page, then the data twice */
+};
+
+/* One record, in the ring's own memory: valid until its position is acknowledged. */
+struct mon_record {
+	uint64_t position; /* of its header: its identity */
+	uint64_t end;	   /* position after it: acknowledging this gives its space back */
+	const void *data;  /* struct mon_call_event or mon_task_event, by the first byte */
+	uint32_t size_bytes;
+	int invalid; /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
+};
+
+struct mon_ring_stats {
+	uint64_t produced, read, acknowledged; /* positions */
+	uint64_t size_bytes;
+	uint64_t records, discarded, invalid;
+};
+
+int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_out);
+void mon_ring_free(struct mon_ring *ring);
+
+/*
+ * Waits until the programs wake us, @wake_fd (an eventfd, or -1) is readable, or @timeout_ms. Edge
+ * triggered: unacknowledged records do not wake (level triggering spins, and the target pays).
+ * Returns 0 or -errno; -EINTR is normal.
+ */
+int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms);
+
+/* Next unread record, validated: 0, or -EAGAIN when the producer has none ready. */
+int mon_ring_try_pop(struct mon_ring *ring, struct mon_record *record_out);
+
+/* The record at a position that was popped and not yet acknowledged. Same result as pop's. */
+void mon_ring_peek(const struct mon_ring *ring, uint64_t position, struct mon_record *record_out);
+
+/* Gives everything before @end back to the kernel. Positions only rise; a lower one is ignored. */
+void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end);
+
+void mon_ring_stats(const struct mon_ring *ring, struct mon_ring_stats *stats_out);
+
+#endif

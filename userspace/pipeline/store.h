@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The only writer of the database and the only file pair that knows SQLITE_ codes: here a record
+ * becomes a row. One connection, used by one thread at a time, does every write and every
+ * checkpoint (two connections, one checkpointing, can corrupt: SQLite 3.7.0-3.51.2). A batch, its
+ * dictionary rows, its mark and the tick that is due go in one transaction; a row counts as
+ * written only after COMMIT said OK.
+ *
+ * Life: new (opens, locks, checks, creates), begin (run, modules, functions), push (a batch or a
+ * tick or both) ..., end (totals, journal_mode=DELETE), free.
+ */
+#ifndef MON_STORE_H
+#define MON_STORE_H
+
+#include "base/error.h"
+#include "base/types.h"
+#include "pipeline/breaker.h"
+#include "pipeline/ring.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MON_STORE_SIZE_DEFAULT_BYTES (4ull << 30)
+#define MON_STORE_SIZE_MIN_BYTES (1ull << 20)
+#define MON_STORE_WAL_BYTES (16ull << 20) /* checkpoint when the WAL has grown to this */
+#define MON_STORE_BATCH_MAX 10000
+#define MON_STORE_BUSY_MS 2000
+
+struct mon_budget;
+struct mon_store;
+
+enum mon_durability { MON_DURABILITY_NORMAL, MON_DURABILITY_FULL };
+
+struct mon_store_options {
+	const char *path;
+	enum mon_durability durability;
+	uint64_t size_max_bytes; /* 0: default */
+	uid_t owner_uid;	 /* a file that is created belongs to these; mode 0600 */
+	gid_t owner_gid;
+	uint32_t busy_ms;	   /* 0: default */
+	struct mon_budget *budget; /* may be NULL */
+};
+
+/* One transaction's worth. Records are in ring order; @tick may be NULL. */
+struct mon_batch {
+	const struct mon_record *records;
+	size_t count;
+	uint32_t ring;
+	uint64_t end; /* ring position after the last record: the mark */
+	const struct mon_tick *tick;
+	const struct mon_breaker_transition *transitions;
+	size_t transition_count;
+};
+
+struct mon_store_stats {
+	uint64_t rows;	    /* of table call, committed, this run */
+	uint64_t set_aside; /* records in table set_aside, this run */
+	uint64_t commits, rollbacks, checkpoints;
+	uint64_t file_bytes, wal_bytes;
+	uint64_t longest_push_ns; /* the longest stall a writer saw */
+	uint64_t earlier_runs;	  /* found in the file when it was opened */
+	uint32_t run_id;
+	bool size_reached;    /* --max-size, or the file system's reserve: stop detailed records */
+	const char *size_why; /* static text, when size_reached */
+	int last_code;	      /* SQLite's extended code of the last failure, for the log */
+};
+
+/*
+ * Opens or creates @path (never through a symlink), takes the one-monitor lock, checks that the
+ * file is ours and of a schema we know. Nothing is half-written on failure.
+ */
+int mon_store_new(const struct mon_store_options *options, struct mon_store **store_out,
+		  struct mon_error *error);
+/* Closes; a run that was not ended stays incomplete in the file. */
+void mon_store_free(struct mon_store *store);
+
+/* Writes run, modules, functions; all later rows are of this run. */
+int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
+		    const struct mon_function_set *functions, struct mon_error *error);
+
+/*
+ * One transaction. 0: committed. -errno: rolled back, nothing of the batch is in the file, push it
+ * again later: -EBUSY -ENOSPC -EIO -ENOMEM -EUCLEAN (corrupt) -EROFS -ESTALE (file moved or
+ * unlinked) -EPERM -EINTR -ENOTRECOVERABLE (our bug).
+ */
+int mon_store_push(struct mon_store *store, const struct mon_batch *batch);
+
+/* What a result of push means to the breaker. A mon_breaker_options.classify; context unused. */
+enum mon_outcome mon_store_classify(int result, void *context);
+
+/* Ends the run, checkpoints, leaves the file in journal_mode=DELETE. Same errors as push. */
+int mon_store_end(struct mon_store *store, const struct mon_run_end *end);
+
+/* Calls credited per reason by what was committed (stored, unwound, …): for the ledger's check. */
+uint64_t mon_store_credited(const struct mon_store *store, uint32_t function,
+			    enum mon_reason reason);
+
+/* "disk full (database or disk is full)": for one log line. Escaped. Valid until the next call. */
+const char *mon_store_error_text(const struct mon_store *store);
+
+void mon_store_stats(const struct mon_store *store, struct mon_store_stats *stats_out);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reads a database back: run, functions, histogram, callers, slowest calls; as a table, JSON or
+ * CSV. Opens read-only, works while the file is being written and without root.
+ */
+#ifndef MON_REPORT_H
+#define MON_REPORT_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum mon_report_format { MON_REPORT_TABLE, MON_REPORT_JSON, MON_REPORT_CSV };
+
+struct mon_report_options {
+	const char *path;
+	uint32_t run;	      /* 0: the last one */
+	const char *function; /* NULL, or one function in detail, with its histogram */
+	bool callers;
+	uint32_t slowest; /* 0, or how many */
+	bool since_set;
+	uint64_t since_ns; /* only what happened in the last so many ns of the run */
+	bool all;	   /* every function, not the first ten */
+	bool wide;	   /* more columns */
+	bool color;
+	bool head_only; /* what `attach` ends with */
+	enum mon_report_format format;
+};
+
+/* Prints to @out. -errno with a sentence; -EIO when @out could not be written. */
+int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error);
+
+#endif
