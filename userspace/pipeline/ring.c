@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The kernel's ring buffer (kernel/bpf/ringbuf.c), read by ourselves. Its map is mapped as a
+ * consumer page that we write, a producer page that we only read, and the data twice in a row, so
+ * that a record which wraps is still contiguous. Each record is a header (u32 length with a busy
+ * and a discard bit, u32 page offset), the payload, and padding to 8 bytes.
+ *
+ * The reader thread pops, the writer thread peeks and acknowledges; `read` and the counts are
+ * written by the reader only, the consumer position by whoever acknowledges, all as atomics. A
+ * length is believed only when header and payload lie inside the ring and before the producer:
+ * nothing is read out of bounds whatever the pages hold. Nothing allocates after new.
+ */
+#include "pipeline/ring.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+
+#define HEADER_BYTES 8
+#define SIZE_MAX_BYTES (1ull << 30)
+
+/* Clocks of two CPUs may differ a little; child time beyond the call's own by more is nonsense. */
+#define CHILD_SLACK_NS 1000000ull
+
+struct mon_ring {
+	const char *data; /* size bytes, twice */
+	uint64_t mask;
+	const uint64_t *producer;
+	uint64_t *consumer;
+
+	/* The reader's; others only load them. */
+	uint64_t read;
+	uint64_t produced_seen;	  /* what `producer` was when last looked at */
+	uint64_t discarded_since; /* everything in [this, read) was discarded */
+	uint64_t records, discarded, invalid;
+
+	/*
+	 * A header whose length cannot be true: everything up to where the producer was is one
+	 * invalid record. One at a time; the next waits until this one is acknowledged.
+	 */
+	uint64_t broken_position, broken_end;
+
+	uint32_t function_count, arg_count;
+	int epoll_fd;
+	int wake_fd; /* the one in the epoll set, or -1 */
+	void *mapped[2];
+	size_t mapped_bytes[2];
+};
+
+static uint64_t load_acquire(const uint64_t *position)
+{
+	return __atomic_load_n(position, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t load(const uint64_t *value)
+{
+	return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+/* For values with one writing thread: no locked instruction needed. */
+static void add(uint64_t *value, uint64_t amount)
+{
+	__atomic_store_n(value, *value + amount, __ATOMIC_RELEASE);
+}
+
+static int map_pages(struct mon_ring *ring, const struct mon_ring_options *options, size_t page)
+{
+	size_t bytes[2] = {page, page + 2 * options->size_bytes};
+	off_t offsets[2] = {0, (off_t)page};
+	int protections[2] = {PROT_READ | PROT_WRITE, PROT_READ};
+
+	for (int i = 0; i < 2; i++) {
+		void *memory = mmap(NULL, bytes[i], protections[i], MAP_SHARED, options->map_fd,
+				    offsets[i]);
+
+		if (memory == MAP_FAILED)
+			return -errno;
+		ring->mapped[i] = memory;
+		ring->mapped_bytes[i] = bytes[i];
+	}
+	return 0;
+}
+
+static int watch(const struct mon_ring *ring, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
+
+	return epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+MON_DEFINE_CLEANUP(ring, struct mon_ring *, mon_ring_free)
+
+int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_out)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t size = options->size_bytes;
+	MON_CLEANUP(mon_cleanup_ring) struct mon_ring *ring = NULL;
+	bool fake = options->consumer_page && options->producer_pages;
+	int result;
+
+	if (size < page || size > SIZE_MAX_BYTES || (size & (size - 1)) ||
+	    options->arg_count > MON_EVENT_ARGS_MAX || (!fake && options->map_fd < 0))
+		return -EINVAL;
+	ring = calloc(1, sizeof(*ring));
+	if (!ring)
+		return -ENOMEM;
+	ring->wake_fd = -1;
+	ring->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (ring->epoll_fd < 0)
+		return -errno;
+	if (!fake) {
+		result = map_pages(ring, options, page);
+		if (result)
+			return result;
+		result = watch(ring, options->map_fd);
+		if (result)
+			return result;
+	}
+	ring->consumer = fake ? options->consumer_page : ring->mapped[0];
+	ring->producer = fake ? options->producer_pages : ring->mapped[1];
+	ring->data = (const char *)ring->producer + page;
+	ring->mask = size - 1;
+	ring->function_count = options->function_count;
+	ring->arg_count = options->arg_count;
+	ring->read = load_acquire(ring->consumer);
+	ring->discarded_since = ring->read;
+	ring->produced_seen = ring->read;
+	ring->broken_position = UINT64_MAX;
+	*ring_out = TAKE_PTR(ring);
+	return 0;
+}
+
+void mon_ring_free(struct mon_ring *ring)
+{
+	if (!ring)
+		return;
+	for (int i = 0; i < 2; i++)
+		if (ring->mapped[i])
+			(void)munmap(ring->mapped[i], ring->mapped_bytes[i]);
+	if (ring->epoll_fd >= 0)
+		(void)close(ring->epoll_fd);
+	free(ring);
+}
+
+int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms)
+{
+	struct epoll_event events[2];
+
+	if (wake_fd != ring->wake_fd) {
+		int result = 0;
+
+		if (ring->wake_fd >= 0) /* may be closed by now; then it left the set by itself */
+			(void)epoll_ctl(ring->epoll_fd, EPOLL_CTL_DEL, ring->wake_fd, NULL);
+		ring->wake_fd = -1;
+		if (wake_fd >= 0)
+			result = watch(ring, wake_fd);
+		if (result)
+			return result;
+		ring->wake_fd = wake_fd;
+	}
+	return epoll_wait(ring->epoll_fd, events, 2, timeout_ms) < 0 ? -errno : 0;
+}
+
+static int check_call(const struct mon_ring *ring, const struct mon_call_event *call, uint32_t size)
+{
+	uint32_t function_count = ring->function_count;
+	uint32_t args_bytes = ring->arg_count * (uint32_t)sizeof(call->args[0]);
+
+	/* Without its arguments, with the run's, or (with unused ones) the whole struct. */
+	if (size != MON_CALL_EVENT_BARE_BYTES &&
+	    (!ring->arg_count ||
+	     (size != MON_CALL_EVENT_BARE_BYTES + args_bytes && size != sizeof(*call))))
+		return EBADMSG;
+	if (call->arg_count && call->arg_count != ring->arg_count)
+		return EPROTO;
+	if (call->arg_count && size == MON_CALL_EVENT_BARE_BYTES)
+		return EBADMSG;
+	if (call->function >= function_count ||
+	    (call->caller >= function_count && call->caller != MON_FUNCTION_NONE) || !call->weight)
+		return EPROTO;
+	if (!call->flags)
+		return call->child_ns > call->duration_ns &&
+				       call->child_ns - call->duration_ns > CHILD_SLACK_NS
+			       ? EPROTO
+			       : 0;
+	if ((call->flags & ~MON_CALL_UNFINISHED) || (call->flags & (call->flags - 1)) ||
+	    call->duration_ns || call->child_ns || call->ret)
+		return EPROTO;
+	return 0;
+}
+
+static int check_task(const struct mon_task_event *task, uint32_t size)
+{
+	if (size != sizeof(*task))
+		return EBADMSG;
+	return task->reserved || task->reserved2 ? EPROTO : 0;
+}
+
+/* 0, or why the record must be set aside. Looks at no byte past @size. */
+static int check(const struct mon_ring *ring, const void *data, uint32_t size)
+{
+	const unsigned char *first = data; /* kind and version of either struct */
+
+	if (size < 2)
+		return EBADMSG;
+	if (first[1] != MON_EVENT_VERSION)
+		return EPROTO;
+	if (first[0] == MON_EVENT_CALL)
+		return check_call(ring, data, size);
+	if (first[0] == MON_EVENT_TASK)
+		return check_task(data, size);
+	return EPROTO;
+}
+
+static uint32_t header_at(const struct mon_ring *ring, uint64_t position)
+{
+	const uint32_t *header = (const uint32_t *)(ring->data + (position & ring->mask));
+
+	/* Pairs with the xchg of the kernel's commit: the payload is there when busy is gone. */
+	return __atomic_load_n(header, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t total_bytes(uint32_t length)
+{
+	return ((uint64_t)length + HEADER_BYTES + 7) & ~7ull;
+}
+
+static void fill(const struct mon_ring *ring, uint64_t position, uint32_t length,
+		 struct mon_record *record)
+{
+	record->position = position;
+	record->end = position + total_bytes(length);
+	record->data = ring->data + (position & ring->mask) + HEADER_BYTES;
+	record->size_bytes = length;
+	record->invalid = check(ring, record->data, length);
+}
+
+static void fill_broken(const struct mon_ring *ring, struct mon_record *record)
+{
+	record->position = ring->broken_position;
+	record->end = ring->broken_end;
+	record->data = ring->data + (ring->broken_position & ring->mask);
+	record->size_bytes = 0;
+	record->invalid = EBADMSG;
+}
+
+/* Nothing to read: space that holds only discarded records has nobody else to give it back. */
+static int none_ready(struct mon_ring *ring)
+{
+	if (ring->discarded_since != ring->read &&
+	    load_acquire(ring->consumer) == ring->discarded_since) {
+		mon_ring_acknowledge(ring, ring->read);
+		ring->discarded_since = ring->read;
+	}
+	return -EAGAIN;
+}
+
+static int pop_broken(struct mon_ring *ring, struct mon_record *record)
+{
+	if (ring->broken_position != UINT64_MAX && load_acquire(ring->consumer) < ring->broken_end)
+		return none_ready(ring);
+	ring->broken_end = ring->produced_seen;
+	__atomic_store_n(&ring->broken_position, ring->read, __ATOMIC_RELEASE);
+	fill_broken(ring, record);
+	return 0;
+}
+
+int mon_ring_try_pop(struct mon_ring *ring, struct mon_record *record_out)
+{
+	for (;;) {
+		uint64_t position = ring->read;
+		uint64_t ready;
+		uint32_t header, length;
+
+		if (position >= ring->produced_seen) {
+			ring->produced_seen = load_acquire(ring->producer);
+			if (position >= ring->produced_seen)
+				return none_ready(ring);
+		}
+		header = header_at(ring, position);
+		if (header & BPF_RINGBUF_BUSY_BIT)
+			return none_ready(ring);
+		length = header & ~BPF_RINGBUF_DISCARD_BIT;
+		ready = ring->produced_seen - position;
+		if (total_bytes(length) > ready || total_bytes(length) > ring->mask + 1) {
+			int result = pop_broken(ring, record_out);
+
+			if (result)
+				return result;
+		} else if (header & BPF_RINGBUF_DISCARD_BIT) {
+			add(&ring->read, total_bytes(length));
+			add(&ring->discarded, 1);
+			continue;
+		} else {
+			fill(ring, position, length, record_out);
+		}
+		add(&ring->read, record_out->end - position);
+		ring->discarded_since = ring->read;
+		add(&ring->records, 1);
+		if (__builtin_expect(record_out->invalid != 0, 0))
+			add(&ring->invalid, 1);
+		return 0;
+	}
+}
+
+void mon_ring_peek(const struct mon_ring *ring, uint64_t position, struct mon_record *record_out)
+{
+	uint32_t length = header_at(ring, position);
+
+	if (__builtin_expect(position == load_acquire(&ring->broken_position), 0))
+		fill_broken(ring, record_out);
+	else /* pop saw a true length; were it to change, still nothing outside is read */
+		fill(ring, position, total_bytes(length) > ring->mask + 1 ? 0 : length, record_out);
+}
+
+void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end)
+{
+	uint64_t now = load(ring->consumer);
+
+	/* Release: our reads of the records come before the kernel writes over them. */
+	while (end > now && !__atomic_compare_exchange_n(ring->consumer, &now, end, true,
+							 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+void mon_ring_stats(const struct mon_ring *ring, struct mon_ring_stats *stats_out)
+{
+	struct mon_ring_stats stats = {.size_bytes = ring->mask + 1};
+
+	/* In this order, so that acknowledged <= read <= produced holds in what is returned. */
+	stats.acknowledged = load_acquire(ring->consumer);
+	stats.read = load_acquire(&ring->read);
+	stats.produced = load_acquire(ring->producer);
+	stats.records = load(&ring->records);
+	stats.discarded = load(&ring->discarded);
+	stats.invalid = load(&ring->invalid);
+	*stats_out = stats;
+}
