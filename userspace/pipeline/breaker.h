@@ -43,8 +43,9 @@ struct mon_breaker;
 struct mon_breaker_transition {
 	mon_ns at_ns;
 	enum mon_breaker_state from, to;
-	const char *cause; /* static text: "5 failures in a row", "probe", "probe hung", … */
-	int error;	   /* the -errno that caused it, or 0 */
+	const char
+		*cause; /* "5 failures in a row", "probe hung", …; lives as long as the breaker */
+	int error;	/* the -errno that caused it, or 0 */
 };
 
 struct mon_breaker_options {
@@ -64,7 +65,7 @@ struct mon_breaker_stats {
 	uint64_t outcomes[MON_OUTCOMES];
 	uint64_t not_permitted, late;
 	uint32_t failures_in_row;
-	uint64_t open_ns;     /* total time not closed */
+	uint64_t open_ns;     /* total time OPEN, HALF_OPEN or FORCED_OPEN */
 	mon_ns next_probe_ns; /* 0 unless OPEN */
 	int last_error;
 };
