@@ -159,11 +159,14 @@ static void test_kick_and_close(void **state)
 {
 	struct mon_queue *queue = new_queue(4, 4, NULL);
 	uint64_t positions[8];
+	mon_ns before;
 
 	(void)state;
 	mon_queue_kick(queue);
 	assert_int_equal(mon_queue_pop(queue, positions, 8, LONG_NS), 0); /* at once */
-	assert_int_equal(mon_queue_pop(queue, positions, 8, 1000), 0);	  /* the kick is used up */
+	before = mon_clock_now(&mon_clock_system); /* the kick is used up: this one waits */
+	assert_int_equal(mon_queue_pop(queue, positions, 8, 5 * MON_NS_PER_MS), 0);
+	assert_true(mon_clock_now(&mon_clock_system) - before >= 5 * MON_NS_PER_MS);
 	assert_int_equal(push_range(queue, 1, 5), 5);
 	assert_int_equal(mon_queue_pop(queue, positions, 2, UINT64_MAX), 2);
 	assert_false(mon_queue_closed(queue));
