@@ -15,20 +15,33 @@ TEST_PROGRAMS := $(TEST_NAMES:%=$(BUILD)/%)
 BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
 TARGET_C := $(sort $(wildcard tests/targets/*.c))
 TARGET_CXX := $(sort $(wildcard tests/targets/*.cc))
-TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%)
+TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%) \
+	$(BUILD)/tests/targets/libtarget.so
 # Not inlined, a frame pointer (so functions start with `push`), no CET: like Debian 12's packages.
+# One program's own: TARGET_FLAGS_name, TARGET_LIBS_name.
+TARGET_FLAGS_tail := -O2 -foptimize-sibling-calls
+TARGET_FLAGS_calls_nopie := -fno-pie -no-pie
+TARGET_FLAGS_calls_static := -fPIE -static-pie
 TARGET_FLAGS := -g -O1 -fno-inline -fno-ipa-sra -fno-ipa-cp -fno-optimize-sibling-calls \
 	-fno-omit-frame-pointer -fcf-protection=none -Wall -Wextra -Werror -pthread
 
-$(BUILD)/tests/targets/%: tests/targets/%.c tests/tests.mk
+$(BUILD)/tests/targets/%: tests/targets/%.c tests/targets/target.h tests/tests.mk
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE $(TARGET_FLAGS) $(TARGET_FLAGS_$*) -o $@ $< $(TARGET_LIBS_$*)
 
-$(BUILD)/tests/targets/%: tests/targets/%.cc tests/tests.mk
+$(BUILD)/tests/targets/%: tests/targets/%.cc tests/targets/target.h tests/tests.mk
 	$(say) CXX $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -D_GNU_SOURCE $(TARGET_FLAGS) $(TARGET_FLAGS_$*) -o $@ $< $(TARGET_LIBS_$*)
+
+$(BUILD)/tests/targets/libtarget.so: tests/targets/lib/target.c tests/targets/target.h tests/tests.mk
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE $(TARGET_FLAGS) -fPIC -shared -o $@ $<
+
+$(BUILD)/tests/targets/calls_nopie $(BUILD)/tests/targets/calls_static: tests/targets/calls.c
+$(BUILD)/tests/targets/many_10000: tests/targets/many.c
 
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
 	$(say) LINK $@
