@@ -17,7 +17,8 @@ TARGET_C := $(sort $(wildcard tests/targets/*.c))
 TARGET_CXX := $(sort $(wildcard tests/targets/*.cc))
 TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%) \
 	$(BUILD)/tests/targets/libtarget.so
-# Not inlined, a frame pointer (so functions start with `push`), no CET: like Debian 12's packages.
+# Not inlined, a frame pointer, no CET: like Debian 12's packages. Leaf functions get no `push` by
+# that; STARTS_WITH_PUSH() of target.h gives it to those that are called millions of times.
 # One program's own: TARGET_FLAGS_name, TARGET_LIBS_name.
 TARGET_FLAGS_tail := -O2 -foptimize-sibling-calls
 TARGET_FLAGS_calls_nopie := -fno-pie -no-pie

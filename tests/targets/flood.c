@@ -9,6 +9,7 @@ static atomic_bool stop;
 
 WATCHED uint64_t watched_flood(uint64_t number)
 {
+	STARTS_WITH_PUSH();
 	__asm__ volatile("" : "+r"(number));
 	return number;
 }

@@ -10,6 +10,7 @@
 
 WATCHED uint64_t watched_sequence(uint64_t number)
 {
+	STARTS_WITH_PUSH();
 	__asm__ volatile("" : "+r"(number));
 	return number;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* watched_head jumps to watched_tail: one return address, two open calls. Needs TARGET_FLAGS_tail. */
+/* watched_head jumps to watched_tail: one return address, two open calls. Needs TARGET_FLAGS_tail.
+ */
 #include "target.h"
 
 WATCHED int watched_tail(int number)

@@ -19,6 +19,7 @@ static pthread_barrier_t end;
 
 WATCHED long watched_threaded(long number)
 {
+	STARTS_WITH_PUSH();
 	return number + 1;
 }
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a process holds: its peak, and its BPF maps and programs, which VmHWM does not show. */
+#ifndef HARNESS_MEMORY_H
+#define HARNESS_MEMORY_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* VmHWM in bytes. Fails the test when the process is gone. */
+uint64_t memory_peak_bytes(pid_t pid);
+/* Sum of memlock in /proc/PID/fdinfo, each map and program once. */
+uint64_t memory_bpf_bytes(pid_t pid);
+
+#endif
