@@ -12,7 +12,9 @@ DESTDIR ?=
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 CLANG ?= clang
-BPFTOOL ?= $(firstword $(shell command -v bpftool 2>/dev/null) /usr/sbin/bpftool)
+# Ubuntu's bpftool is a wrapper that fails when its tools are for another kernel than the running one.
+BPFTOOL ?= $(firstword $(shell for tool in bpftool /usr/sbin/bpftool /usr/lib/linux-tools/*/bpftool; \
+	do $$tool version >/dev/null 2>&1 && echo $$tool; done) bpftool)
 VERSION := 0.1.0
 
 BUILD := build
