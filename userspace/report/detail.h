@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The closer looks: one function with its histogram, who calls whom, the slowest kept calls. The
+ * last two read sampled rows of table `call`, so their cost grows with the database.
+ */
+#ifndef MON_REPORT_DETAIL_H
+#define MON_REPORT_DETAIL_H
+
+#include "report/query.h"
+#include "report/report.h"
+#include "report/table.h"
+
+/* One report in the making; everything is owned by mon_report_print(). */
+struct mon_report {
+	const struct mon_report_options *options;
+	sqlite3 *database;
+	struct mon_run run;
+	struct mon_function_rows functions;
+	const struct mon_function_row *selected; /* --function, or NULL: all */
+	uint64_t cut_ns;			 /* with --since: what ends later counts */
+	uint64_t from_ns;			 /* start of the first interval that counts */
+	FILE *out;
+};
+
+#define MON_REPORT_SLOWEST_MAX 100000
+
+/* value * wanted / armed, and whether that is an estimate. */
+uint64_t mon_report_scaled(const struct mon_function_row *row, uint64_t value);
+bool mon_report_is_estimate(const struct mon_function_row *row);
+uint64_t mon_report_rate(const struct mon_function_row *row); /* calls a second while armed */
+
+/* Finds options->function: exact name, symbol or alias, else a glob. -ENOENT lists what there is.
+ */
+int mon_detail_select(struct mon_report *report, struct mon_error *error);
+
+int mon_detail_function(struct mon_report *report, struct mon_error *error);
+int mon_detail_callers(struct mon_report *report, struct mon_error *error);
+int mon_detail_slowest(struct mon_report *report, struct mon_error *error);
+
+/* UTC, "2026-11-23 10:44:02"; with @fraction microseconds too. Returns @buffer. */
+char *mon_report_time(char *buffer, size_t size, int64_t wall_ns, bool fraction);
+
+#endif

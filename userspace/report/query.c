@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The file may be hostile (somebody else's), busy (being written) or broken: it is opened
+ * read-only and defensively, schema functions are not trusted, and lengths are limited. Paths get
+ * "./" in front, so that SQLite takes none for a URI or for :memory:. Main thread only.
+ */
+#include "report/query.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BUSY_TIMEOUT_MS 2000
+#define VALUE_BYTES_MAX (16 << 20)
+#define TEXT_BYTES_MAX 4000
+#define RUNS_LISTED 20
+
+static int failed(sqlite3 *database, struct mon_error *error)
+{
+	int code = sqlite3_extended_errcode(database);
+	const char *file = sqlite3_db_filename(database, "main");
+	const char *path = MON_ESCAPED(file ? file : "the database");
+
+	switch (code & 0xff) {
+	case SQLITE_NOTADB:
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EINVAL,
+				     "%s is not a database of monbpf: name another one with -i",
+				     path);
+	case SQLITE_CANTOPEN:
+	case SQLITE_READONLY:
+		return mon_error_set(
+			error, MON_EXIT_UNAVAILABLE, EACCES,
+			"%s was not closed cleanly and cannot be read from a directory "
+			"you cannot write to: copy it, with its -wal, and name the copy "
+			"with -i",
+			path);
+	case SQLITE_NOMEM:
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory reading %s",
+				     path);
+	case SQLITE_BUSY:
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EBUSY,
+				     "%s is locked by another process: try again", path);
+	case SQLITE_PERM:
+	case SQLITE_AUTH:
+		return mon_error_set(error, MON_EXIT_PERMISSION, EACCES,
+				     "%s may not be read: try as its owner", path);
+	default:
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
+				     "%s cannot be read (%s): is it damaged? Try "
+				     "sqlite3's .recover",
+				     path, MON_ESCAPED(sqlite3_errmsg(database)));
+	}
+}
+
+static int check_file(const char *path, struct mon_error *error)
+{
+	struct stat status;
+
+	if (stat(path, &status)) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			return mon_error_set(error, MON_EXIT_UNAVAILABLE, ENOENT,
+					     "no database at %s: run monbpf attach first or name "
+					     "one with -i",
+					     MON_ESCAPED(path));
+		return mon_error_set(
+			error, errno == EACCES ? MON_EXIT_PERMISSION : MON_EXIT_UNAVAILABLE, errno,
+			"cannot look at %s: %s", MON_ESCAPED(path), strerror(errno));
+	}
+	if (!S_ISREG(status.st_mode))
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EINVAL,
+				     "%s is not a file: name a database with -i",
+				     MON_ESCAPED(path));
+	if (access(path, R_OK))
+		return mon_error_set(error, MON_EXIT_PERMISSION, EACCES,
+				     "%s may not be read by you: try as user id %u, its owner",
+				     MON_ESCAPED(path), status.st_uid);
+	return 0;
+}
+
+static int pragma_number(sqlite3 *database, const char *sql, int64_t *value_out,
+			 struct mon_error *error)
+{
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	int result = mon_query_prepare(database, sql, NULL, 0, &statement, error);
+
+	if (result)
+		return result;
+	result = mon_query_step(statement, error);
+	if (result < 0)
+		return result;
+	*value_out = result ? sqlite3_column_int64(statement, 0) : 0;
+	return 0;
+}
+
+int mon_query_open(const char *path, sqlite3 **database_out, struct mon_error *error)
+{
+	MON_DATABASE sqlite3 *database = NULL;
+	MON_FREE char *plain = NULL;
+	int64_t application = 0, version = 0;
+	int result = check_file(path, error);
+
+	if (result)
+		return result;
+	if (asprintf(&plain, "%s%s", path[0] == '/' ? "" : "./", path) < 0) {
+		plain = NULL;
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	}
+	if (sqlite3_open_v2(plain, &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL))
+		return database ? failed(database, error)
+				: mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	(void)sqlite3_busy_timeout(database, BUSY_TIMEOUT_MS);
+	(void)sqlite3_db_config(database, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	(void)sqlite3_db_config(database, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	(void)sqlite3_limit(database, SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX);
+	(void)sqlite3_limit(database, SQLITE_LIMIT_EXPR_DEPTH, 100);
+	if (sqlite3_exec(database, "BEGIN", NULL, NULL, NULL))
+		return failed(database, error);
+	result = pragma_number(database, "PRAGMA application_id", &application, error);
+	if (result)
+		return result;
+	if (application != MON_DATABASE_APPLICATION_ID)
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EINVAL,
+				     "%s is not a database of monbpf: name another one with -i",
+				     MON_ESCAPED(path));
+	result = pragma_number(database, "PRAGMA user_version", &version, error);
+	if (result)
+		return result;
+	if (version > MON_DATABASE_VERSION)
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EPROTONOSUPPORT,
+				     "%s was written by a newer monbpf (schema %" PRId64
+				     ", this one knows %d): update monbpf",
+				     MON_ESCAPED(path), version, MON_DATABASE_VERSION);
+	*database_out = TAKE_PTR(database);
+	return 0;
+}
+
+int mon_query_prepare(sqlite3 *database, const char *sql, const int64_t *values, int count,
+		      sqlite3_stmt **statement_out, struct mon_error *error)
+{
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+
+	if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL))
+		return failed(database, error);
+	for (int i = 0; i < count; i++) {
+		if (sqlite3_bind_int64(statement, i + 1, values[i]))
+			return failed(database, error);
+	}
+	*statement_out = TAKE_PTR(statement);
+	return 0;
+}
+
+int mon_query_step(sqlite3_stmt *statement, struct mon_error *error)
+{
+	switch (sqlite3_step(statement)) {
+	case SQLITE_ROW:
+		return 1;
+	case SQLITE_DONE:
+		return 0;
+	default:
+		return failed(sqlite3_db_handle(statement), error);
+	}
+}
+
+uint64_t mon_query_count(sqlite3_stmt *statement, int column)
+{
+	int64_t value = sqlite3_column_int64(statement, column);
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+const char *mon_query_text(sqlite3_stmt *statement, int column)
+{
+	const unsigned char *text = sqlite3_column_text(statement, column);
+
+	return text ? (const char *)text : "";
+}
+
+bool mon_query_is_null(sqlite3_stmt *statement, int column)
+{
+	return sqlite3_column_type(statement, column) == SQLITE_NULL;
+}
+
+void mon_query_histogram(sqlite3_stmt *statement, int column, uint64_t *counts)
+{
+	const void *blob = sqlite3_column_blob(statement, column);
+	int length = sqlite3_column_bytes(statement, column);
+
+	if (blob && length > 0 && length <= MON_HISTOGRAM_BLOB_MAX)
+		(void)mon_histogram_decode(blob, (size_t)length, counts);
+}
+
+static char *copy_text(sqlite3_stmt *statement, int column)
+{
+	return strndup(mon_query_text(statement, column), TEXT_BYTES_MAX);
+}
+
+static int out_of_memory(struct mon_error *error)
+{
+	return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+}
+
+void mon_run_clear(struct mon_run *run)
+{
+	free(run->uuid);
+	free(run->target);
+	free(run->host);
+	free(run->kernel);
+	free(run->version);
+	free(run->command);
+	free(run->options);
+	free(run->end_reason);
+	memset(run, 0, sizeof(*run));
+}
+
+static int no_such_run(sqlite3 *database, uint32_t id, const char *path, struct mon_error *error)
+{
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	char list[1024] = "";
+	size_t used = 0;
+	int result =
+		mon_query_prepare(database, "SELECT id, target FROM run ORDER BY id DESC LIMIT ?1",
+				  (int64_t[]){RUNS_LISTED}, 1, &statement, error);
+
+	if (result)
+		return result;
+	while ((result = mon_query_step(statement, error)) > 0 && used < sizeof(list) - 1) {
+		char target[80];
+
+		(void)mon_escape(target, sizeof(target), mon_query_text(statement, 1));
+		used += (size_t)snprintf(list + used, sizeof(list) - used,
+					 "\n  --run %" PRId64 "  %s",
+					 (int64_t)sqlite3_column_int64(statement, 0), target);
+	}
+	if (result < 0)
+		return result;
+	if (!list[0])
+		return mon_error_set(error, MON_EXIT_NO_MATCH, ENOENT,
+				     "%s holds no run yet: run monbpf attach first",
+				     MON_ESCAPED(path));
+	return mon_error_set(error, MON_EXIT_NO_MATCH, ENOENT,
+			     "no run %u in %s; there are (latest first):%s", id, MON_ESCAPED(path),
+			     list);
+}
+
+int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_run *run_out,
+		  struct mon_error *error)
+{
+	static const char sql[] =
+		"SELECT id, uuid, target, host, kernel, version, command, options, end_reason,"
+		" started_wall_ns, ended_ns, complete,"
+		" coalesce(ended_ns, max("
+		"  coalesce((SELECT max(at_ns) FROM clock WHERE run_id = run.id), 0),"
+		"  coalesce((SELECT max(s.wanted_ns) FROM function f JOIN function_total s"
+		"            ON s.function_id = f.id WHERE f.run_id = run.id), 0)))"
+		" FROM run WHERE id = ?1 OR ?1 = 0 ORDER BY id DESC LIMIT 1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	struct mon_run run = {0};
+	int result = mon_query_prepare(database, sql, (int64_t[]){id}, 1, &statement, error);
+
+	if (result)
+		return result;
+	result = mon_query_step(statement, error);
+	if (result < 0)
+		return result;
+	if (result == 0)
+		return no_such_run(database, id, path, error);
+	run.id = sqlite3_column_int64(statement, 0);
+	run.uuid = copy_text(statement, 1);
+	run.target = copy_text(statement, 2);
+	run.host = copy_text(statement, 3);
+	run.kernel = copy_text(statement, 4);
+	run.version = copy_text(statement, 5);
+	run.command = copy_text(statement, 6);
+	run.options = copy_text(statement, 7);
+	run.end_reason = copy_text(statement, 8);
+	run.started_wall_ns = sqlite3_column_int64(statement, 9);
+	run.ended = !mon_query_is_null(statement, 10);
+	run.complete = sqlite3_column_int64(statement, 11) != 0;
+	run.length_ns = mon_query_count(statement, 12);
+	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
+	    !run.options || !run.end_reason) {
+		mon_run_clear(&run);
+		return out_of_memory(error);
+	}
+	*run_out = run;
+	return 0;
+}
+
+static void function_row_clear(struct mon_function_row *row)
+{
+	free(row->name);
+	free(row->symbol);
+	free(row->aliases);
+	free(row->module);
+	free(row->mode);
+	free(row->note);
+}
+
+void mon_function_rows_clear(struct mon_function_rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		function_row_clear(&rows->rows[i]);
+	free(rows->rows);
+	memset(rows, 0, sizeof(*rows));
+}
+
+static int compare_rows(const void *left, const void *right)
+{
+	const struct mon_function_row *a = left, *b = right;
+
+	if (a->total_ns != b->total_ns)
+		return a->total_ns < b->total_ns ? 1 : -1;
+	if (a->calls != b->calls)
+		return a->calls < b->calls ? 1 : -1;
+	return strcmp(a->name, b->name);
+}
+
+static int row_add(struct mon_function_rows *rows, sqlite3_stmt *statement)
+{
+	struct mon_function_row *row;
+
+	if (rows->count == rows->count_max) {
+		size_t count_max = rows->count_max ? rows->count_max * 2 : 64;
+
+		row = reallocarray(rows->rows, count_max, sizeof(*row));
+		if (!row)
+			return -ENOMEM;
+		rows->rows = row;
+		rows->count_max = count_max;
+	}
+	row = &rows->rows[rows->count];
+	*row = (struct mon_function_row){
+		.id = sqlite3_column_int64(statement, 0),
+		.name = copy_text(statement, 1),
+		.symbol = copy_text(statement, 2),
+		.aliases = copy_text(statement, 3),
+		.module = copy_text(statement, 4),
+		.mode = copy_text(statement, 5),
+		.note = copy_text(statement, 6),
+		.offset = mon_query_count(statement, 7),
+		.probe_offset = mon_query_count(statement, 8),
+		.size_bytes = mon_query_count(statement, 9),
+		.stored = mon_query_count(statement, 10),
+		.lost = mon_query_count(statement, 11),
+	};
+	rows->count++;
+	return row->name && row->symbol && row->aliases && row->module && row->mode && row->note
+		       ? 0
+		       : -ENOMEM;
+}
+
+/* Adds the numbers of one row: of the total, or of one interval. */
+static void row_numbers(struct mon_function_row *row, sqlite3_stmt *statement, uint64_t *counts)
+{
+	uint64_t min_ns = mon_query_count(statement, 19), max_ns = mon_query_count(statement, 20);
+
+	row->wanted_ns += mon_query_count(statement, 12);
+	row->armed_ns += mon_query_count(statement, 13);
+	row->calls += mon_query_count(statement, 14);
+	row->returns += mon_query_count(statement, 15);
+	row->has_failed |= !mon_query_is_null(statement, 16);
+	row->failed += mon_query_count(statement, 16);
+	row->total_ns += mon_query_count(statement, 17);
+	row->self_ns += mon_query_count(statement, 18);
+	row->has_min = !mon_query_is_null(statement, 19);
+	row->min_ns = min_ns;
+	if (max_ns > row->max_ns)
+		row->max_ns = max_ns;
+	mon_query_histogram(statement, 21, counts);
+}
+
+static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
+{
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS && !row->has_quantiles; i++)
+		row->has_quantiles = counts[i] != 0;
+	row->p50_ns = mon_histogram_quantile(counts, 0.5, row->min_ns, row->max_ns);
+	row->p90_ns = mon_histogram_quantile(counts, 0.9, row->min_ns, row->max_ns);
+	row->p99_ns = mon_histogram_quantile(counts, 0.99, row->min_ns, row->max_ns);
+}
+
+#define FUNCTION_COLUMNS                                                              \
+	"SELECT f.id, f.name, f.symbol, f.aliases, m.path, f.mode, f.note, f.offset," \
+	" f.probe_offset, f.size,"                                                    \
+	" (SELECT count FROM ledger WHERE function_id = f.id AND reason_id = 1),"     \
+	" (SELECT sum(l.count) FROM ledger l JOIN reason q ON q.id = l.reason_id"     \
+	"  WHERE l.function_id = f.id AND q.class = 'lost'),"
+
+static const char sql_totals[] = FUNCTION_COLUMNS
+	" s.wanted_ns, s.armed_ns, s.calls, s.returns, s.failed, s.total_ns, s.self_ns, s.min_ns,"
+	" s.max_ns, s.histogram, 0"
+	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
+	" LEFT JOIN function_total s ON s.function_id = f.id"
+	" WHERE f.run_id = ?1 ORDER BY f.id";
+
+static const char sql_intervals[] = FUNCTION_COLUMNS
+	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
+	" i.max_ns, i.histogram, i.start_ns"
+	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
+	" JOIN function_interval i ON i.function_id = f.id"
+	" WHERE f.run_id = ?1 AND i.start_ns + i.length_ns > ?2 ORDER BY f.id";
+
+int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
+			uint64_t *from_ns_out, struct mon_function_rows *rows_out,
+			struct mon_error *error)
+{
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	struct mon_function_rows rows = {0};
+	uint64_t counts[MON_HISTOGRAM_BUCKETS];
+	uint64_t from_ns = run->length_ns;
+	int result = mon_query_prepare(database, since ? sql_intervals : sql_totals,
+				       (int64_t[]){run->id, (int64_t)cut_ns}, since ? 2 : 1,
+				       &statement, error);
+
+	if (result)
+		return result;
+	while ((result = mon_query_step(statement, error)) > 0) {
+		struct mon_function_row *row = rows.count ? &rows.rows[rows.count - 1] : NULL;
+
+		if (!row || row->id != sqlite3_column_int64(statement, 0)) {
+			if (row)
+				row_quantiles(row, counts);
+			memset(counts, 0, sizeof(counts));
+			if (row_add(&rows, statement)) {
+				result = out_of_memory(error);
+				break;
+			}
+			row = &rows.rows[rows.count - 1];
+		}
+		row_numbers(row, statement, counts);
+		if (mon_query_count(statement, 22) < from_ns)
+			from_ns = mon_query_count(statement, 22);
+	}
+	if (result < 0) {
+		mon_function_rows_clear(&rows);
+		return result;
+	}
+	if (rows.count) {
+		row_quantiles(&rows.rows[rows.count - 1], counts);
+		qsort(rows.rows, rows.count, sizeof(*rows.rows), compare_rows);
+	}
+	*from_ns_out = since ? from_ns : 0;
+	*rows_out = rows;
+	return 0;
+}
