@@ -179,7 +179,7 @@ static void test_busy_then_commit(void **state)
 	struct fake fake;
 	struct mon_record record;
 	struct mon_call_event call = good_call();
-	uint64_t busy;
+	uint64_t busy = 0;
 
 	(void)state;
 	fake_open(&fake, 0, 0);
