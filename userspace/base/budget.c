@@ -162,9 +162,10 @@ static uint64_t ring_wish(const struct mon_budget_want *want)
 	return bytes;
 }
 
-int mon_budget_plan(const struct mon_budget_want *want, struct mon_budget_plan *plan_out)
+static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_bytes,
+			  struct mon_budget_plan *plan_out)
 {
-	struct mon_budget_plan plan = {.ring_bytes = ring_wish(want)};
+	struct mon_budget_plan plan = {.ring_bytes = ring_bytes};
 	uint64_t thread_bytes = THREAD_BYTES * (want->arguments ? 2 : 1);
 	uint64_t *bytes = plan.bytes;
 	uint64_t without_frames, least_ring, room;
@@ -199,4 +200,17 @@ int mon_budget_plan(const struct mon_budget_want *want, struct mon_budget_plan *
 			(want->threads ? want->threads : MON_THREADS_MIN) * thread_bytes;
 	*plan_out = plan;
 	return plan.total_bytes > want->limit_bytes ? -ENOMEM : 0;
+}
+
+int mon_budget_plan(const struct mon_budget_want *want, struct mon_budget_plan *plan_out)
+{
+	uint64_t ring_bytes = ring_wish(want);
+	int result = plan_with_ring(want, ring_bytes, plan_out);
+
+	/* A ring that nobody asked for gives way before the run is refused. */
+	while (result && !want->ring_bytes && ring_bytes > MON_RING_BYTES_DEFAULT_MIN) {
+		ring_bytes /= 2;
+		result = plan_with_ring(want, ring_bytes, plan_out);
+	}
+	return result;
 }

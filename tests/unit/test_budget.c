@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "base/budget.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <time.h>
+#include <cmocka.h>
+
+static void the_hard_line_holds(void **state)
+{
+	struct mon_budget *budget;
+	void *memory;
+
+	(void)state;
+	assert_int_equal(mon_budget_new(1000, &budget), 0);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_RING, 600), 0);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_QUEUE, 401), -ENOMEM);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_QUEUE, UINT64_MAX), -ENOMEM);
+	assert_int_equal(mon_budget_used(budget), 600);
+	memory = mon_budget_calloc(budget, MON_BUDGET_QUEUE, 400);
+	assert_non_null(memory);
+	assert_null(mon_budget_calloc(budget, MON_BUDGET_QUEUE, 1));
+	assert_int_equal(mon_budget_part_used(budget, MON_BUDGET_QUEUE), 400);
+	mon_budget_free_bytes(budget, MON_BUDGET_QUEUE, memory, 400);
+	mon_budget_release(budget, MON_BUDGET_RING, 600);
+	assert_int_equal(mon_budget_used(budget), 0);
+	assert_int_equal(mon_budget_part_peak(budget, MON_BUDGET_QUEUE), 400);
+	mon_budget_free(budget);
+}
+
+static void the_nth_reservation_fails_once(void **state)
+{
+	struct mon_budget *budget;
+
+	(void)state;
+	assert_int_equal(mon_budget_new(1000, &budget), 0);
+	mon_budget_fail_at(budget, 3);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_MAPS, 1), 0);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_MAPS, 1), 0);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_MAPS, 1), -ENOMEM);
+	assert_int_equal(mon_budget_reserve(budget, MON_BUDGET_MAPS, 1), 0);
+	assert_int_equal(mon_budget_used(budget), 3);
+	mon_budget_free(budget);
+}
+
+static void *reserve_and_release(void *argument)
+{
+	struct mon_budget *budget = argument;
+
+	for (unsigned i = 0; i < 100000; i++)
+		if (mon_budget_reserve(budget, MON_BUDGET_MAPS, 60) == 0)
+			mon_budget_release(budget, MON_BUDGET_MAPS, 60);
+	return NULL;
+}
+
+static void two_threads_never_pass_it_together(void **state)
+{
+	struct mon_budget *budget;
+	pthread_t threads[2];
+
+	(void)state;
+	assert_int_equal(mon_budget_new(100, &budget), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, reserve_and_release, budget), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(mon_budget_used(budget), 0);
+	assert_int_equal(mon_budget_part_peak(budget, MON_BUDGET_MAPS), 60);
+	mon_budget_free(budget);
+}
+
+static void the_default_plan(void **state)
+{
+	struct mon_budget_want want = {.limit_bytes = MON_BUDGET_DEFAULT_BYTES,
+				       .functions = 10,
+				       .cpus = 2,
+				       .frames = true};
+	struct mon_budget_plan plan;
+	uint64_t sum = 0;
+
+	(void)state;
+	assert_int_equal(mon_budget_plan(&want, &plan), 0);
+	assert_int_equal(plan.ring_bytes, MON_RING_BYTES_DEFAULT);
+	assert_int_equal(plan.threads, MON_THREADS_MAX);
+	for (unsigned i = 0; i < MON_BUDGET_PARTS; i++)
+		sum += plan.bytes[i];
+	assert_int_equal(sum, plan.total_bytes);
+	assert_true(plan.total_bytes <= want.limit_bytes);
+}
+
+/* Whatever is wanted: what the plan calls the least does, and one byte less does not. */
+static void the_least_is_the_least(void **state)
+{
+	uint64_t random = (uint64_t)time(NULL) | 1;
+
+	(void)state;
+	print_message("seed %llu\n", (unsigned long long)random);
+	for (unsigned i = 0; i < 10000; i++) {
+		struct mon_budget_want want = {.limit_bytes = 1};
+		struct mon_budget_plan plan, second;
+
+		random = random * 6364136223846793005ull + 1442695040888963407ull;
+		want.functions = (uint32_t)(random >> 50);
+		want.cpus = 1 + (uint32_t)(random >> 40 & 127);
+		want.frames = random >> 39 & 1;
+		want.arguments = random >> 38 & 1;
+		want.threads = random >> 37 & 1 ? (uint32_t)(random >> 20 & 1023) + 1 : 0;
+		want.ring_bytes = random >> 36 & 1 ? 4096ull << (random >> 30 & 15) : 0;
+		want.symbols_bytes = random >> 10 & 0xfffff;
+		assert_int_equal(mon_budget_plan(&want, &plan), -ENOMEM);
+		want.limit_bytes = plan.least_bytes;
+		assert_int_equal(mon_budget_plan(&want, &second), 0);
+		assert_int_equal(second.least_bytes, plan.least_bytes);
+		want.limit_bytes--;
+		assert_int_equal(mon_budget_plan(&want, &second), -ENOMEM);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_hard_line_holds),
+		cmocka_unit_test(the_nth_reservation_fails_once),
+		cmocka_unit_test(two_threads_never_pass_it_together),
+		cmocka_unit_test(the_default_plan),
+		cmocka_unit_test(the_least_is_the_least),
+	};
+
+	return cmocka_run_group_tests_name("base/budget", tests, NULL, NULL);
+}
