@@ -90,6 +90,9 @@ static void quantiles_are_within_a_bucket(void **state)
 	assert_int_equal(mon_histogram_quantile(counts, 1, 1000, 1000000), 1000000);
 	memset(counts, 0, sizeof(counts));
 	assert_int_equal(mon_histogram_quantile(counts, 0.5, 0, 0), 0);
+	counts[40] = 1; /* counted already, its maximum not yet: never above what is shown as MAX */
+	assert_int_equal(mon_histogram_quantile(counts, 0.99, 200, 300), 300);
+	counts[40] = 0;
 	counts[20] = 1; /* one call: its exact duration is known */
 	assert_int_equal(mon_histogram_quantile(counts, 0.99, mon_histogram_lower_ns(20) + 3,
 						mon_histogram_lower_ns(20) + 3),

@@ -64,6 +64,9 @@ uint64_t mon_histogram_quantile(const uint64_t *counts, double fraction, uint64_
 			upper = max_ns;
 		if (lower < min_ns)
 			lower = min_ns;
+		/* A live read can hold a count whose maximum is not written yet. */
+		if (max_ns && lower > max_ns)
+			lower = max_ns;
 		if (upper == UINT64_MAX || upper < lower)
 			upper = lower;
 		part = (rank - (double)before) / (double)counts[i];
