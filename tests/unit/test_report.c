@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Fixture databases are made from the schema file and INSERTs, independent of the store. What is
+ * printed is compared with tests/golden/report; MON_UPDATE_GOLDEN=1 writes those files anew.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/histogram.h"
+#include "cli/cli.h"
+#include "report/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static char directory[256], database_path[300];
+
+static char *read_all(const char *path)
+{
+	MON_FCLOSE FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+
+	if (!file)
+		return NULL;
+	if (getdelim(&text, &size, '\0', file) < 0) {
+		free(text);
+		return strdup("");
+	}
+	return text;
+}
+
+static void run_sql(sqlite3 *database, const char *sql)
+{
+	char *message = NULL;
+
+	if (sqlite3_exec(database, sql, NULL, NULL, &message))
+		fail_msg("%s in: %.300s", message, sql);
+}
+
+static sqlite3 *open_empty(void)
+{
+	MON_FREE char *schema = read_all("userspace/pipeline/schema.sql");
+	sqlite3 *database = NULL;
+
+	assert_non_null(schema);
+	(void)unlink(database_path);
+	assert_int_equal(sqlite3_open(database_path, &database), SQLITE_OK);
+	run_sql(database, "PRAGMA synchronous=OFF");
+	run_sql(database, schema);
+	return database;
+}
+
+static void set_histogram(sqlite3 *database, const char *table, int id, uint64_t ns, uint64_t count)
+{
+	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0};
+	uint8_t blob[MON_HISTOGRAM_BLOB_MAX];
+	MON_FREE char *sql = NULL;
+	sqlite3_stmt *statement = NULL;
+
+	counts[mon_histogram_bucket(ns)] = count - count / 10;
+	counts[mon_histogram_bucket(ns * 2)] = count / 10;
+	assert_true(asprintf(&sql, "UPDATE %s SET histogram = ?1 WHERE function_id = %d", table,
+			     id) > 0);
+	assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
+	sqlite3_bind_blob(statement, 1, blob, (int)mon_histogram_encode(counts, blob),
+			  SQLITE_TRANSIENT);
+	assert_int_equal(sqlite3_step(statement), SQLITE_DONE);
+	sqlite3_finalize(statement);
+}
+
+/* Run 1 is short; run 3 is of 30 s: 13 functions, one half armed, one of entries only. */
+static sqlite3 *open_fixture(void)
+{
+	sqlite3 *database = open_empty();
+
+	run_sql(database,
+		"INSERT INTO run(id,uuid,part,target,started_mono_ns,started_wall_ns,ended_ns,"
+		" end_reason,complete) VALUES"
+		"(1,'a',0,'sleep (pid 7)',0,1763894000000000000,1000000000,'duration',0),"
+		"(3,'b',0,'redis-server (pid 4242)',5,1763894642000000000,30000000000,"
+		" 'interrupted',1);"
+		"INSERT INTO module VALUES(1,'/usr/bin/redis-server','ab'),(2,'/lib/libc.so.6','');"
+		"INSERT INTO function(id,run_id,module_id,symbol,name,aliases,offset,size,"
+		" probe_offset,mode,note) VALUES"
+		"(1,3,1,'call','call',NULL,4096,512,4097,'session',NULL),"
+		"(2,3,1,'_Z6lookupv','lookup()','lookupAlias,other',8192,64,8192,'session',NULL),"
+		"(3,3,2,'malloc','malloc',NULL,100,64,100,'session','stack switching: entries "
+		"only'),"
+		"(4,3,1,'half','half',NULL,9000,10,9000,'session',NULL);"
+		"INSERT INTO function_total VALUES"
+		"(1,30000000000,30000000000,2943600,2943600,12,13100000000,10300000000,200,"
+		" 41000000,NULL),"
+		"(2,30000000000,30000000000,6043260,6043260,NULL,2140000000,2140000000,100,1900000,"
+		" NULL),"
+		"(3,30000000000,30000000000,500,0,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(4,30000000000,15000000000,1000,1000,NULL,1000000,1000000,900,2100,NULL);"
+		"WITH RECURSIVE n(i) AS (VALUES(10) UNION ALL SELECT i+1 FROM n WHERE i<18)"
+		"INSERT INTO function(id,run_id,module_id,symbol,name,offset,probe_offset,mode)"
+		" SELECT i,3,1,'small'||i,'small'||i,20000+i,20000+i,'session' FROM n;"
+		"INSERT INTO function_total SELECT "
+		"id,30000000000,30000000000,1,1,NULL,300-id,300-id,"
+		" 300-id,300-id,NULL FROM function WHERE id>=10;"
+		"INSERT INTO ledger VALUES(1,1,3,NULL,NULL),(1,3,2943590,NULL,NULL),"
+		" (1,9,7,2000000000,3000000000),(2,3,6043260,NULL,NULL),(3,3,500,NULL,NULL),"
+		" (4,3,1000,NULL,NULL);"
+		"INSERT INTO ledger SELECT id,3,1,NULL,NULL FROM function WHERE id>=10;"
+		"INSERT INTO task VALUES(1,3,4242,4243,5,'io_thd \x1b[31m');"
+		"INSERT INTO call VALUES"
+		"(1,1000000000,41000000,1000000,1,NULL,1,0,1,0,-1,1,2,NULL,NULL,NULL,NULL),"
+		"(2,2000000000,4000,0,1,NULL,1,0,100,0,0,3,4,NULL,NULL,NULL,NULL),"
+		"(3,29000000000,300,0,2,1,1,1,1,0,0,NULL,NULL,NULL,NULL,NULL,NULL);"
+		"INSERT INTO batch VALUES(1,3,1,3,1000000000,29000000300);"
+		"INSERT INTO function_interval VALUES"
+		"(1,0,1000000000,1000000000,900,900,NULL,4000000,4000000,41000000,NULL),"
+		"(1,29000000000,1000000000,1000000000,100,100,NULL,400000,400000,9000,NULL),"
+		"(2,29000000000,1000000000,500000000,50,50,NULL,20000,20000,900,NULL);"
+		"INSERT INTO breaker_event VALUES(1,3,5000000000,'closed','open','disk full',13),"
+		"(2,3,65000000000,'open','half-open','timer',NULL),"
+		"(3,3,66000000000,'half-open','closed',NULL,NULL);"
+		"INSERT INTO clock VALUES(3,0,1763894642000000000)");
+	set_histogram(database, "function_total", 1, 4100, 2943600);
+	set_histogram(database, "function_total", 2, 310, 6043260);
+	set_histogram(database, "function_total", 4, 1000, 1000);
+	set_histogram(database, "function_interval", 1, 4100, 100);
+	return database;
+}
+
+static int make_directory(void **state)
+{
+	const char *build = getenv("MON_BUILD");
+
+	(void)state;
+	(void)snprintf(directory, sizeof(directory), "%s/tests/report.XXXXXX",
+		       build ? build : "build");
+	if (!mkdtemp(directory))
+		return -1;
+	(void)snprintf(database_path, sizeof(database_path), "%s/m.db", directory);
+	return 0;
+}
+
+static int remove_directory(void **state)
+{
+	char path[320];
+	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(ends); i++) {
+		(void)snprintf(path, sizeof(path), "%s%s", database_path, ends[i]);
+		(void)unlink(path);
+	}
+	return rmdir(directory);
+}
+
+static int report(struct mon_report_options options, char **text_out, struct mon_error *error)
+{
+	size_t size = 0;
+	FILE *out = open_memstream(text_out, &size);
+	int result;
+
+	assert_non_null(out);
+	memset(error, 0, sizeof(*error));
+	if (!options.path)
+		options.path = database_path;
+	result = mon_report_print(&options, out, error);
+	(void)fclose(out);
+	return result;
+}
+
+static void check_golden(const char *name, struct mon_report_options options)
+{
+	MON_FREE char *text = NULL;
+	MON_FREE char *expected = NULL;
+	struct mon_error error;
+	char path[300];
+
+	if (report(options, &text, &error))
+		fail_msg("%s: %s", name, error.text);
+	(void)snprintf(path, sizeof(path), "tests/golden/report/%s.txt", name);
+	if (getenv("MON_UPDATE_GOLDEN")) {
+		MON_FCLOSE FILE *file = fopen(path, "we");
+
+		assert_non_null(file);
+		(void)fputs(text, file);
+		return;
+	}
+	expected = read_all(path);
+	assert_non_null(expected);
+	assert_string_equal(text, expected);
+}
+
+static void screens_are_as_expected(void **state)
+{
+	(void)state;
+	sqlite3_close(open_fixture());
+	check_golden("default", (struct mon_report_options){0});
+	check_golden("wide", (struct mon_report_options){.wide = true, .all = true});
+	check_golden("head", (struct mon_report_options){.head_only = true});
+	check_golden("json", (struct mon_report_options){.format = MON_REPORT_JSON});
+	check_golden("csv", (struct mon_report_options){.format = MON_REPORT_CSV});
+	check_golden("function", (struct mon_report_options){.function = "call"});
+	check_golden("callers", (struct mon_report_options){.callers = true});
+	check_golden("slowest", (struct mon_report_options){.slowest = 2});
+	check_golden("slowest-csv",
+		     (struct mon_report_options){.slowest = 2, .format = MON_REPORT_CSV});
+	check_golden("since",
+		     (struct mon_report_options){.since_set = true, .since_ns = 500000000});
+	check_golden("run1", (struct mon_report_options){.run = 1});
+}
+
+static void function_is_found_by_any_of_its_names(void **state)
+{
+	static const char *const names[] = {"lookup()", "_Z6lookupv", "other", "look*",
+					    "redis-server:lookup()"};
+	struct mon_error error;
+
+	(void)state;
+	sqlite3_close(open_fixture());
+	for (size_t i = 0; i < MON_ARRAY_COUNT(names); i++) {
+		MON_FREE char *text = NULL;
+
+		assert_int_equal(
+			report((struct mon_report_options){.function = names[i]}, &text, &error),
+			0);
+		assert_non_null(strstr(text, "function  lookup()\nsymbol    _Z6lookupv"));
+	}
+
+	MON_FREE char *text = NULL;
+	MON_FREE char *none = NULL;
+
+	assert_int_equal(report((struct mon_report_options){.function = "small*"}, &text, &error),
+			 -ENOENT);
+	assert_int_equal(error.exit_code, MON_EXIT_NO_MATCH);
+	assert_non_null(strstr(error.text, "9 functions match"));
+	assert_int_equal(report((struct mon_report_options){.function = "nix"}, &none, &error),
+			 -ENOENT);
+	assert_non_null(strstr(error.text, "no function nix"));
+}
+
+static void expect_error(const char *path, uint32_t run, enum mon_exit exit_code, const char *part)
+{
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	assert_true(report((struct mon_report_options){.path = path, .run = run}, &text, &error) <
+		    0);
+	if (error.exit_code != exit_code || !strstr(error.text, part))
+		fail_msg("exit %d: %s", error.exit_code, error.text);
+	assert_string_equal(text, "");
+}
+
+static void what_cannot_be_read_is_said(void **state)
+{
+	sqlite3 *database = open_fixture();
+
+	(void)state;
+	expect_error("build/nothing.db", 0, MON_EXIT_UNAVAILABLE, "run monbpf attach first");
+	expect_error("/dev/null", 0, MON_EXIT_UNAVAILABLE, "is not a file");
+	expect_error("Makefile", 0, MON_EXIT_UNAVAILABLE, "not a database of monbpf");
+	expect_error(NULL, 2, MON_EXIT_NO_MATCH, "--run 3  redis-server");
+	run_sql(database, "PRAGMA user_version=2");
+	expect_error(NULL, 0, MON_EXIT_UNAVAILABLE, "newer");
+	run_sql(database, "PRAGMA application_id=7");
+	expect_error(NULL, 0, MON_EXIT_UNAVAILABLE, "not a database of monbpf");
+	sqlite3_close(database);
+	sqlite3_close(open_empty());
+	expect_error(NULL, 0, MON_EXIT_NO_MATCH, "no run yet");
+}
+
+/* A database of somebody else may hold anything under our names. */
+static void hostile_values_do_no_harm(void **state)
+{
+	sqlite3 *database = open_fixture();
+
+	(void)state;
+	run_sql(database,
+		"UPDATE function_total SET calls='many', total_ns=x'00ff', armed_ns=1,"
+		" wanted_ns=9223372036854775807, max_ns=-5, histogram=zeroblob(3000000);"
+		"UPDATE function SET name=x'ff1b5b', note='n\"o,' || char(10) || char(27),"
+		" mode='\\' WHERE id=1; UPDATE run SET started_wall_ns=9223372036854775807,"
+		" ended_ns='x', target=char(27)||'[2J'; UPDATE call SET duration_ns="
+		"9223372036854775807, weight='x', task_id=99, start_ns=9223372036854775807;"
+		"UPDATE ledger SET count=-1; UPDATE breaker_event SET at_ns='x', to_state=x'ff'");
+	sqlite3_close(database);
+	for (int i = 0; i < 12; i++) {
+		struct mon_report_options options = {
+			.format = (enum mon_report_format)(i % 3),
+			.wide = true,
+			.all = true,
+			.callers = i / 3 == 1,
+			.slowest = i / 3 == 2 ? 5 : 0,
+			.function = i / 3 == 3 ? "lookup()" : NULL,
+		};
+		MON_FREE char *text = NULL;
+		struct mon_error error;
+
+		(void)report(options, &text, &error);
+		assert_null(strchr(text, '\033'));
+		if (options.format == MON_REPORT_JSON)
+			assert_null(strchr(text, '\xff'));
+	}
+}
+
+static void open_ledger_is_said_after_the_end_only(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *ended = NULL;
+	MON_FREE char *running = NULL;
+	MON_FREE char *sql = NULL;
+	struct mon_error error;
+
+	(void)state;
+	run_sql(database, "UPDATE ledger SET count=count-1 WHERE function_id=2");
+	assert_int_equal(report((struct mon_report_options){0}, &ended, &error), 0);
+	assert_non_null(strstr(ended, "the ledger does not close: lookup() was called 6,043,260"));
+	assert_true(asprintf(&sql, "UPDATE run SET ended_ns=NULL, started_wall_ns=%" PRId64,
+			     mon_clock_wall() - 30000000000) > 0);
+	run_sql(database, sql);
+	sqlite3_close(database);
+	assert_int_equal(report((struct mon_report_options){0}, &running, &error), 0);
+	assert_null(strstr(running, "does not close"));
+	assert_non_null(strstr(running, "still running"));
+}
+
+static void reads_while_another_writes(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	(void)state;
+	run_sql(database, "PRAGMA journal_mode=WAL");
+	run_sql(database, "UPDATE function_total SET calls=77 WHERE function_id=3");
+	run_sql(database,
+		"BEGIN IMMEDIATE; UPDATE function_total SET calls=78 WHERE function_id=3");
+	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
+	assert_non_null(strstr(text, "  77  "));
+	run_sql(database, "COMMIT; PRAGMA journal_mode=DELETE");
+	sqlite3_close(database);
+}
+
+static void L03_full_output_is_an_error(void **state)
+{
+	MON_FCLOSE FILE *full = fopen("/dev/full", "we");
+	struct mon_report_options options = {.path = database_path};
+	struct mon_error error = {0};
+
+	(void)state;
+	sqlite3_close(open_fixture());
+	assert_non_null(full);
+	assert_int_equal(mon_report_print(&options, full, &error), -EIO);
+	assert_int_equal(error.exit_code, MON_EXIT_UNAVAILABLE);
+}
+
+static int command(const char *first, const char *second)
+{
+	char words[3][64] = {"report"};
+	char *argv[] = {words[0], words[1], second ? words[2] : NULL, NULL};
+
+	(void)snprintf(words[1], sizeof(words[1]), "%s", first);
+	(void)snprintf(words[2], sizeof(words[2]), "%s", second ? second : "");
+	return mon_cli_report(second ? 3 : 2, argv);
+}
+
+static void wrong_usage_exits_2(void **state)
+{
+	(void)state;
+	assert_int_equal(command("--nonsense", NULL), MON_EXIT_USAGE);
+	assert_int_equal(command("--run", "x"), MON_EXIT_USAGE);
+	assert_int_equal(command("--run", NULL), MON_EXIT_USAGE);
+	assert_int_equal(command("--slowest", "0"), MON_EXIT_USAGE);
+	assert_int_equal(command("--since", "soon"), MON_EXIT_USAGE);
+	assert_int_equal(command("--json", "--csv"), MON_EXIT_USAGE);
+	assert_int_equal(command("file.db", NULL), MON_EXIT_USAGE);
+	assert_int_equal(command("-i", "build/nothing.db"), MON_EXIT_UNAVAILABLE);
+}
+
+/* Each ```sql block of docs/schema.md runs on the fixture. */
+static void documented_queries_run(void **state)
+{
+	MON_FREE char *text = read_all("docs/schema.md");
+	sqlite3 *database = open_fixture();
+	unsigned blocks = 0;
+
+	(void)state;
+	assert_non_null(text);
+	for (char *at = text; (at = strstr(at, "```sql\n"));) {
+		char *end = strstr(at += 7, "```");
+
+		assert_non_null(end);
+		*end = '\0';
+		run_sql(database, at);
+		at = end + 3;
+		blocks++;
+	}
+	assert_true(blocks >= 6);
+	sqlite3_close(database);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(screens_are_as_expected),
+		cmocka_unit_test(function_is_found_by_any_of_its_names),
+		cmocka_unit_test(what_cannot_be_read_is_said),
+		cmocka_unit_test(hostile_values_do_no_harm),
+		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
+		cmocka_unit_test(reads_while_another_writes),
+		cmocka_unit_test(L03_full_output_is_an_error),
+		cmocka_unit_test(wrong_usage_exits_2),
+		cmocka_unit_test(documented_queries_run),
+	};
+
+	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
