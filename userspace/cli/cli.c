@@ -1,17 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "cli/cli.h"
 
+#include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
 
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *what;
+} commands[] = {
+	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
+};
+
+static void print_usage(FILE *out)
+{
+	(void)fprintf(out, "usage: monbpf COMMAND [OPTION]...\n\n");
+	for (size_t i = 0; i < MON_ARRAY_COUNT(commands); i++)
+		(void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
+	(void)fprintf(out, "\nmonbpf COMMAND --help tells more. monbpf --version\n");
+}
+
 int mon_cli_run(int argc, char **argv)
 {
-	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-		(void)printf("monbpf %s\n", MON_VERSION);
-		return MON_EXIT_OK;
+	if (argc < 2) {
+		print_usage(stderr);
+		return MON_EXIT_USAGE;
 	}
-	(void)fprintf(stderr, "usage: monbpf attach|list|report|doctor [OPTION]...\n");
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_usage(stdout);
+		return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		(void)printf("monbpf %s\n", MON_VERSION);
+		return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+	}
+	for (size_t i = 0; i < MON_ARRAY_COUNT(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	(void)fprintf(stderr, "monbpf: there is no command '%s': try monbpf --help\n",
+		      MON_ESCAPED(argv[1]));
 	return MON_EXIT_USAGE;
 }
