@@ -4,7 +4,8 @@
  * memory; the caller says what time it is. Each call that the kernel saw ends in exactly one
  * column; the ledger says whether that is so.
  *
- * Life: new, update (each function, each tick), take (rows for the store), check, free. One thread.
+ * Life: new, update (each function, each tick), take (rows for the store), commit (they are there),
+ * check, free. One thread.
  */
 #ifndef MON_LEDGER_H
 #define MON_LEDGER_H
@@ -39,8 +40,15 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 		       const struct mon_counters *counters, const uint32_t *histogram,
 		       mon_ns armed_ns);
 
-/* Ends an interval at @now and gives every row that changed since the last time. */
-void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, struct mon_tick *tick_out);
+/*
+ * Every row that changed since what was last committed. Interval rows only when one is due (see
+ * above) or @final. What is given and not committed is given again by the next take, as one longer
+ * interval: never a hole. The arrays stay valid until the next take.
+ */
+void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out);
+
+/* The rows of the last take are in the database. */
+void mon_ledger_commit(struct mon_ledger *ledger);
 
 /* Latest state of one function, and what it did in the last finished interval. */
 void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
