@@ -66,3 +66,6 @@ bench: deps
 	$(Q)tests/bench/run --build $(BUILD)
 
 -include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS:.o=.d) $(BENCH_PROGRAMS:%=%.d)
+
+# The one test that loads the programs by itself.
+$(BUILD)/tests/kernel/test_programs.o: $(BUILD)/bpf/monbpf.skel.h

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The life of one call: mon_enter, then mon_leave if it returns. Used by every mode; what differs
+ * is how a return finds its frame: by index in the session cookie (the kernel pairs), or by stack
+ * pointer.
+ */
+#ifndef MON_CALLS_BPF_H
+#define MON_CALLS_BPF_H
+
+#include "frames.bpf.h"
+#include "sample.bpf.h"
+
+/*
+ * What a session cookie holds: the frame's index + 1 in the low byte, the start time above it, so
+ * that a return whose frame was dropped and overwritten does not take another's.
+ */
+static __always_inline __u64 mon_session_word(__u64 start_ns, __u32 index)
+{
+	return start_ns << 8 | (index + 1);
+}
+
+/* A chosen call that gets no frame: recorded at once, without a duration. */
+static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread *thread,
+					 struct mon_counters *count, __u32 function, __u32 weight)
+{
+	struct mon_call call = {
+		.start_ns = bpf_ktime_get_ns(),
+		.born_ns = thread->born_ns,
+		.tgid = thread->tgid,
+		.tid = thread->tid,
+		.function = function,
+		.caller = mon_frame_at(thread, MON_FRAMES_MAX - 1)->function,
+		.weight = weight,
+		.cpu = bpf_get_smp_processor_id(),
+		.depth = MON_FRAMES_MAX,
+		.flags = MON_CALL_UNRETURNED,
+	};
+	__u64 args[MON_EVENT_ARGS_MAX];
+
+	if (setup.arg_count) {
+		mon_read_arguments(ctx, args);
+		call.args = args;
+	}
+	if (!thread->named)
+		mon_emit_task(bpf_get_current_task_btf(), thread->tgid, thread->tid,
+			      thread->born_ns, &thread->named);
+	mon_emit_call(count, &call);
+}
+
+/* The same where no thread has frames, because returns are not followed at all. */
+static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids ids,
+					   struct mon_counters *count, __u32 function, __u32 weight)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mon_call call = {
+		.start_ns = bpf_ktime_get_ns(),
+		.born_ns = task->start_time,
+		.tgid = ids.tgid,
+		.tid = ids.tid,
+		.function = function,
+		.caller = MON_FUNCTION_NONE,
+		.weight = weight,
+		.cpu = bpf_get_smp_processor_id(),
+		.flags = MON_CALL_ENTRY_ONLY,
+	};
+	__u64 args[MON_EVENT_ARGS_MAX];
+	struct mon_name *name;
+
+	if (setup.arg_count) {
+		mon_read_arguments(ctx, args);
+		call.args = args;
+	}
+	name = bpf_task_storage_get(&thread_names, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!name)
+		__sync_fetch_and_add(&live.run.tasks_unnamed, 1);
+	else if (!name->named)
+		mon_emit_task(task, ids.tgid, ids.tid, call.born_ns, &name->named);
+	mon_emit_call(count, &call);
+}
+
+static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
+{
+	struct mon_arguments *arguments;
+
+	arguments = bpf_task_storage_get(&thread_arguments, bpf_get_current_task_btf(), NULL,
+					 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!arguments)
+		return false;
+	MON_OPAQUE(index);
+	mon_read_arguments(ctx, arguments->args[index & (MON_FRAMES_MAX - 1)]);
+	return true;
+}
+
+/* True: the return is wanted, and *session_out says which frame it closes. */
+static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx), sp = PT_REGS_SP(ctx);
+	struct mon_ids ids = mon_current_ids();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct mon_counters *count;
+	struct mon_thread *thread;
+	struct mon_frame *frame;
+	__u32 function = cookie, slot, weight, depth;
+
+	if (!mon_is_watched(ids.tgid)) {
+		__sync_fetch_and_add(&live.run.foreign_hits, 1);
+		return false;
+	}
+	slot = function * setup.cpu_count + cpu;
+	count = bpf_map_lookup_elem(&counters, &slot);
+	if (!count)
+		return false;
+	__sync_fetch_and_add(&count->calls, 1);
+	weight = mon_choose(function, slot);
+	if (!weight)
+		__sync_fetch_and_add(&count->sampled_out, 1);
+	if (!setup.returns) {
+		if (weight)
+			mon_emit_entry(ctx, ids, count, function, weight);
+		return false;
+	}
+
+	thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+	if (!thread)
+		thread = mon_thread_new(ids.tgid, ids.tid);
+	if (!thread) {
+		if (weight)
+			__sync_fetch_and_add(&count->frame_refused, 1);
+		return false;
+	}
+	depth = thread->depth;
+	if (depth) {
+		frame = mon_frame_at(thread, depth - 1);
+		if (frame->sp < sp)
+			depth = mon_drop_frames(thread, sp, 0);
+		if (depth && mon_frame_at(thread, depth - 1)->sp == sp && !mon_is_chained(ctx))
+			depth = mon_drop_frames(thread, sp + 1, 0);
+	}
+	if (depth >= MON_FRAMES_MAX) {
+		if (weight)
+			mon_emit_unframed(ctx, thread, count, function, weight);
+		return false;
+	}
+	frame = mon_frame_at(thread, depth);
+	frame->child_ns = 0;
+	frame->sp = sp;
+	frame->function = function;
+	frame->weight = weight;
+	frame->cpu = cpu;
+	frame->flags = 0;
+	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
+		frame->flags = MON_FRAME_ARGS;
+	thread->depth = depth + 1;
+	frame->start_ns = bpf_ktime_get_ns(); /* last: what is measured should not be us */
+	*session_out = mon_session_word(frame->start_ns, depth);
+	return true;
+}
+
+/* A return without a frame: its entry was before the probes were armed, or had no frame. */
+static __noinline void mon_count_orphan(void)
+{
+	struct mon_ids ids = mon_current_ids();
+
+	if (mon_is_watched(ids.tgid) && !live.run.threads_refused)
+		__sync_fetch_and_add(&live.run.orphan_returns, 1);
+}
+
+/* The index of the frame that this return closes, everything above it dropped; -1: none. */
+static __always_inline int mon_find_by_session(struct mon_thread *thread, __u64 word)
+{
+	__u32 index = (word & 0xff) - 1, depth = thread->depth;
+
+	if (index >= depth || index >= MON_FRAMES_MAX)
+		return -1;
+	if (mon_session_word(mon_frame_at(thread, index)->start_ns, index) != word)
+		return -1;
+	if (index + 1 != depth)
+		mon_drop_frames(thread, ~0ull, index + 1);
+	return index;
+}
+
+static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, __u32 function)
+{
+	__u32 depth = thread->depth;
+	struct mon_frame *frame;
+
+	if (!depth)
+		return -1;
+	frame = mon_frame_at(thread, depth - 1);
+	if (frame->sp < sp) {
+		depth = mon_drop_frames(thread, sp, 0);
+		if (!depth)
+			return -1;
+		frame = mon_frame_at(thread, depth - 1);
+	}
+	return frame->sp == sp && frame->function == function ? (int)depth - 1 : -1;
+}
+
+static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
+{
+	__u64 end_ns = bpf_ktime_get_ns(), child_ns;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mon_frame *frame, *parent;
+	struct mon_arguments *arguments;
+	struct mon_counters *count;
+	struct mon_thread *thread;
+	struct mon_call call = {};
+	int index;
+
+	thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (!thread) {
+		mon_count_orphan();
+		return;
+	}
+	if (session)
+		index = mon_find_by_session(thread, *session);
+	else
+		index = mon_find_by_sp(thread, PT_REGS_SP(ctx) - MON_RETURN_POPS,
+				       bpf_get_attach_cookie(ctx));
+	if (index < 0) {
+		mon_count_orphan();
+		return;
+	}
+	frame = mon_frame_at(thread, index);
+	thread->depth = index;
+	call.start_ns = frame->start_ns;
+	call.function = frame->function;
+	call.weight = frame->weight;
+	call.cpu = frame->cpu;
+	call.caller = MON_FUNCTION_NONE;
+	call.duration_ns = end_ns > call.start_ns ? end_ns - call.start_ns : 0;
+	child_ns = frame->child_ns;
+	call.child_ns = child_ns < call.duration_ns ? child_ns : call.duration_ns;
+	if (index) {
+		parent = mon_frame_at(thread, index - 1);
+		parent->child_ns += call.duration_ns;
+		call.caller = parent->function;
+	}
+	count = mon_counters_of(call.function);
+	if (!count)
+		return;
+	mon_count_return(count, call.function, call.duration_ns, call.duration_ns - call.child_ns);
+	if (!call.weight)
+		return;
+	call.ret = PT_REGS_RC(ctx);
+	call.born_ns = thread->born_ns;
+	call.tgid = thread->tgid;
+	call.tid = thread->tid;
+	call.depth = index;
+	if (setup.arg_count && (frame->flags & MON_FRAME_ARGS)) {
+		arguments = bpf_task_storage_get(&thread_arguments, task, NULL, 0);
+		MON_OPAQUE(index);
+		if (arguments)
+			call.args = arguments->args[index & (MON_FRAMES_MAX - 1)];
+	}
+	if (!thread->named)
+		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);
+	mon_emit_call(count, &call);
+}
+
+#endif

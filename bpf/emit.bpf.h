@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one door to the ring. A chosen call comes here exactly once and leaves counted exactly once:
+ * emitted, or refused under the reason. Every byte of a record is written before it is submitted.
+ */
+#ifndef MON_EMIT_BPF_H
+#define MON_EMIT_BPF_H
+
+#include "maps.bpf.h"
+
+/*
+ * Wakes the reader when the ring took another share, else not: a wakeup costs the target 9.7 us,
+ * and the kernel's own choice never fires for a reader that acknowledges late. The reader's timer
+ * does the rest. Two CPUs may both wake; harmless.
+ */
+static __always_inline __u64 mon_wakeup_flag(void)
+{
+	__u64 produced = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS);
+
+	if (produced < *(volatile __u64 *)&live.run.next_wakeup)
+		return BPF_RB_NO_WAKEUP;
+	live.run.next_wakeup = produced + setup.wakeup_bytes;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* Once for a thread, before its first call record; tried again while the ring refuses. */
+static __noinline void mon_emit_task(struct task_struct *task, __u32 tgid, __u32 tid,
+				     __u64 born_ns, __u32 *named)
+{
+	struct mon_task_event *event;
+
+	event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&live.run.tasks_unnamed, 1);
+		return;
+	}
+	event->kind = MON_EVENT_TASK;
+	event->version = MON_EVENT_VERSION;
+	event->reserved = 0;
+	event->reserved2 = 0;
+	event->born_ns = born_ns;
+	event->pid = tgid;
+	event->tid = tid;
+	if (bpf_core_read(event->comm, sizeof(event->comm), &task->comm))
+		__builtin_memset(event->comm, 0, sizeof(event->comm));
+	*named = 1;
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void mon_count_closed(struct mon_counters *count, __u32 reason)
+{
+	if (reason == MON_REASON_SIZE_CAP)
+		__sync_fetch_and_add(&count->size_cap, 1);
+	else if (reason == MON_REASON_RATE_CAP)
+		__sync_fetch_and_add(&count->rate_cap, 1);
+	else
+		__sync_fetch_and_add(&count->gate_closed, 1);
+}
+
+/* What a record says that is not in the ring's own memory yet. */
+struct mon_call {
+	__u64 start_ns;
+	__u64 duration_ns;
+	__u64 child_ns;
+	__u64 ret;
+	__u64 born_ns;
+	const __u64 *args; /* of [MON_EVENT_ARGS_MAX], or NULL */
+	__u32 tgid;
+	__u32 tid;
+	__u32 function;
+	__u32 caller;
+	__u32 weight;
+	__u32 cpu;
+	__u32 depth;
+	__u32 flags;
+};
+
+static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
+{
+	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
+	struct mon_call_event *event;
+
+	if (closed) {
+		mon_count_closed(count, closed);
+		return;
+	}
+	if (setup.arg_count)
+		event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	else
+		event = bpf_ringbuf_reserve(&ring, MON_CALL_EVENT_BARE_BYTES, 0);
+	if (!event) {
+		__sync_fetch_and_add(&count->ring_full, 1);
+		return;
+	}
+	/* Counted before it can be seen: the reader never knows of more than the counters. */
+	__sync_fetch_and_add(&count->emitted, 1);
+	event->kind = MON_EVENT_CALL;
+	event->version = MON_EVENT_VERSION;
+	event->flags = call->flags;
+	event->function = call->function;
+	event->start_ns = call->start_ns;
+	event->duration_ns = call->duration_ns;
+	event->child_ns = call->child_ns;
+	event->ret = call->ret;
+	event->born_ns = call->born_ns;
+	event->pid = call->tgid;
+	event->tid = call->tid;
+	event->caller = call->caller;
+	event->weight = call->weight;
+	event->cpu = call->cpu;
+	event->depth = call->depth;
+	event->arg_count = 0;
+	if (setup.arg_count) {
+		if (call->args)
+			event->arg_count = setup.arg_count;
+#pragma unroll
+		for (int i = 0; i < MON_EVENT_ARGS_MAX; i++)
+			event->args[i] = call->args ? call->args[i] : 0;
+	}
+	bpf_ringbuf_submit(event, mon_wakeup_flag());
+}
+
+/* Arguments beyond what the run captures are 0: six registers would leak what nobody asked for. */
+static __always_inline void mon_read_arguments(struct pt_regs *ctx, __u64 *args)
+{
+	args[0] = setup.arg_count > 0 ? PT_REGS_PARM1(ctx) : 0;
+	args[1] = setup.arg_count > 1 ? PT_REGS_PARM2(ctx) : 0;
+	args[2] = setup.arg_count > 2 ? PT_REGS_PARM3(ctx) : 0;
+	args[3] = setup.arg_count > 3 ? PT_REGS_PARM4(ctx) : 0;
+	args[4] = setup.arg_count > 4 ? PT_REGS_PARM5(ctx) : 0;
+	args[5] = setup.arg_count > 5 ? PT_REGS_PARM6(ctx) : 0;
+}
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Who is this, and is it watched? Process numbers are those of the monitor's pid namespace. Links
+ * have a pid filter too, but the kernel's lets some foreigners through, and where it is broken
+ * (uprobe_multi in 6.6-6.9 drops other threads) it is not used at all.
+ */
+#ifndef MON_FILTER_BPF_H
+#define MON_FILTER_BPF_H
+
+#include "maps.bpf.h"
+
+struct mon_ids {
+	__u32 tgid;
+	__u32 tid;
+};
+
+static __always_inline struct mon_ids mon_current_ids(void)
+{
+	struct bpf_pidns_info info = {};
+	__u64 both;
+
+	if (!setup.namespace_inode) {
+		both = bpf_get_current_pid_tgid();
+		return (struct mon_ids){.tgid = both >> 32, .tid = (__u32)both};
+	}
+	if (bpf_get_ns_current_pid_tgid(setup.namespace_device, setup.namespace_inode, &info,
+					sizeof(info)))
+		return (struct mon_ids){};
+	return (struct mon_ids){.tgid = info.tgid, .tid = info.pid};
+}
+
+static __always_inline bool mon_is_watched(__u32 tgid)
+{
+	if (!setup.filter || tgid == live.tgid)
+		return true;
+	return live.tgid_count > 1 && bpf_map_lookup_elem(&tgids, &tgid);
+}
+
+/* The pid that @task has for the monitor, or 0: it is not in our namespace. */
+static __always_inline __u32 mon_pid_of(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+
+	if (!setup.namespace_inode)
+		return BPF_CORE_READ(task, pid);
+	for (__u32 i = 1; i < 8; i++) { /* the kernel nests 32; nobody does */
+		struct upid *upid = &pid->numbers[i];
+
+		if (i > level)
+			break;
+		if (BPF_CORE_READ(upid, ns, ns.inum) == setup.namespace_inode)
+			return BPF_CORE_READ(upid, nr);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Every map of the programs. Sizes that depend on the run are 1 here and set by capture/ before
+ * loading. What userspace reads or writes while calls are made is a mapped array: no system call.
+ * Counters and allowances are indexed by function * cpu_count + cpu, because a per-CPU array
+ * cannot be mapped.
+ */
+#ifndef MON_MAPS_BPF_H
+#define MON_MAPS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+#include "bpf/event.h"
+#include "bpf/frames.h"
+#include "bpf/setup.h"
+
+const volatile struct mon_setup setup;
+struct mon_live live;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_policy);
+} policies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_histogram);
+} histograms SEC(".maps");
+
+struct mon_allowance {
+	__u64 since_ns; /* start of the second that `kept_second` counts */
+	__u32 kept_run;
+	__u32 kept_second;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_allowance);
+} allowances SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mon_thread);
+} threads SEC(".maps");
+
+/* Arguments of the chosen calls that are open; apart, so that a run without pays nothing. */
+struct mon_arguments {
+	__u64 args[MON_FRAMES_MAX][MON_EVENT_ARGS_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mon_arguments);
+} thread_arguments SEC(".maps");
+
+/* Who a thread is, for runs without frames: the head of struct mon_thread. */
+struct mon_name {
+	__u32 named;
+	__u32 tgid;
+	__u32 tid;
+	__u32 reserved;
+	__u64 born_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mon_name);
+} thread_names SEC(".maps");
+
+/* Watched processes, when there is more than one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MON_TGIDS_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} tgids SEC(".maps");
+
+/* Keeps clang from folding a bound or a mask away that the verifier needs to see. */
+#define MON_OPAQUE(variable) asm volatile("" : "+r"(variable))
+
+#endif

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The programs. capture/ loads those of one mode (session, multi or perf) and, when returns are
+ * followed, those that watch over threads that end in the middle of a call.
+ */
+#include "calls.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/*
+ * Session: one program for entry and return; entry says 1 when the return is not wanted. The two
+ * kfuncs take no argument on 6.13-6.19 and the context from 7.0 on; the one that the kernel does
+ * not have stays unresolved and its branch is never verified. capture/ turns this program's attach
+ * type into BPF_TRACE_UPROBE_SESSION, which libbpf 1.4 does not know.
+ */
+extern bool bpf_session_is_return(void) __weak __ksym;
+extern bool bpf_session_is_return___ctx(void *ctx) __weak __ksym;
+extern __u64 *bpf_session_cookie(void) __weak __ksym;
+extern __u64 *bpf_session_cookie___ctx(void *ctx) __weak __ksym;
+
+SEC("uprobe.multi")
+int mon_session(struct pt_regs *ctx)
+{
+	bool is_return, wanted;
+	__u64 *word, made = 0;
+
+	if (bpf_ksym_exists(bpf_session_is_return)) {
+		is_return = bpf_session_is_return();
+		word = bpf_session_cookie();
+	} else {
+		is_return = bpf_session_is_return___ctx(ctx);
+		word = bpf_session_cookie___ctx(ctx);
+	}
+	if (is_return) {
+		__u64 found = *word;
+
+		mon_leave(ctx, &found);
+		return 0;
+	}
+	wanted = mon_enter(ctx, &made);
+	/* The verifier wants to see 0 or 1, which clang's `w0 ^= 1` hides. */
+	if (wanted) {
+		*word = made;
+		return 0;
+	}
+	return 1;
+}
+
+SEC("uprobe.multi")
+int mon_multi_entry(struct pt_regs *ctx)
+{
+	__u64 unused;
+
+	mon_enter(ctx, &unused);
+	return 0;
+}
+
+SEC("uretprobe.multi")
+int mon_multi_return(struct pt_regs *ctx)
+{
+	mon_leave(ctx, NULL);
+	return 0;
+}
+
+SEC("uprobe")
+int mon_perf_entry(struct pt_regs *ctx)
+{
+	__u64 unused;
+
+	mon_enter(ctx, &unused);
+	return 0;
+}
+
+SEC("uretprobe")
+int mon_perf_return(struct pt_regs *ctx)
+{
+	mon_leave(ctx, NULL);
+	return 0;
+}
+
+/* Any thread of the machine ends; those with frames are few. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(mon_thread_exit, struct task_struct *task)
+{
+	struct mon_thread *thread = bpf_task_storage_get(&threads, task, NULL, 0);
+
+	if (!thread)
+		return 0;
+	mon_drop_all(thread, task, MON_CALL_THREAD_EXIT);
+	__sync_fetch_and_add(&live.run.threads, -1);
+	return 0;
+}
+
+/* The caller of exec may take over the pid and age of its group's leader. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(mon_process_exec, struct task_struct *task)
+{
+	struct mon_ids ids = mon_current_ids();
+	struct mon_thread *thread = NULL;
+
+	if (setup.returns)
+		thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (thread) {
+		mon_drop_all(thread, task, MON_CALL_EXEC);
+		if (thread->tid != ids.tid || thread->born_ns != task->start_time) {
+			thread->tid = ids.tid;
+			thread->born_ns = task->start_time;
+			thread->named = 0;
+		}
+	}
+	if (thread || (setup.filter && mon_is_watched(ids.tgid)))
+		__sync_fetch_and_add(&live.run.execs, 1);
+	return 0;
+}
+
+/* A new process, not a thread. Its hits are foreign unless it is attached too. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(mon_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct mon_ids ids = mon_current_ids();
+	__u64 slot;
+
+	if (!setup.filter || !mon_is_watched(ids.tgid) || child->pid != child->tgid)
+		return 0;
+	slot = __sync_fetch_and_add(&live.run.forks, 1);
+	live.run.fork_pids[slot % MON_FORKS_REMEMBERED] = mon_pid_of(child);
+	return 0;
+}
+
+/* The end of the run: every probe is gone, so nobody pushes; threads may still end meanwhile. */
+SEC("iter/task")
+int mon_flush(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mon_thread *thread;
+
+	if (!task)
+		return 0;
+	thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (thread)
+		mon_drop_all(thread, task, MON_CALL_IN_FLIGHT);
+	return 0;
+}
+
+/* Hands out what is open now, as it is; the reader checks what it reads. */
+SEC("iter/task")
+int mon_open(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mon_thread *thread;
+
+	if (!task)
+		return 0;
+	thread = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (thread && thread->depth)
+		bpf_seq_write(ctx->meta->seq, thread, sizeof(*thread));
+	return 0;
+}

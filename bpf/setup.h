@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What capture/ fixes before the programs are loaded (the verifier then removes the branches that
+ * this run never takes), and the few words that both sides share while it runs.
+ */
+#ifndef MON_SETUP_H
+#define MON_SETUP_H
+
+#include "bpf/counters.h"
+#include "bpf/policy.h"
+
+#define MON_TGIDS_MAX 64 /* processes watched by one capture */
+
+/* Read-only data of the programs. */
+struct mon_setup {
+	__u32 cpu_count;      /* possible CPUs: counters of a function */
+	__u32 function_count; /* cookies are below it */
+	__u32 threads_max;
+	__u32 arg_count; /* 0..6 */
+	__u64 wakeup_bytes; /* the reader is woken each time the ring took so many */
+	__u64 namespace_device; /* of the monitor's pid namespace; both 0: the initial one */
+	__u64 namespace_inode;
+	__u8 returns;	/* frames and durations; else entries only */
+	__u8 filter;	/* only the processes told; else all */
+	__u8 allowance; /* some function is sampled by `auto` */
+	__u8 reserved[5];
+};
+
+/* Plain data of the programs, mapped by capture/. */
+struct mon_live {
+	struct mon_run_counters run; /* written by the programs */
+	struct mon_gate gate;	     /* by capture/ */
+	__u32 tgid_count; /* by capture/: one is compared here, more are looked up */
+	__u32 tgid;
+};
+
+_Static_assert(sizeof(struct mon_setup) == 48, "layout");
+_Static_assert(sizeof(struct mon_live) == 144, "layout");
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Exact statistics. A program can be preempted by another thread's on the same CPU, so each update
+ * is atomic; the loser of a race for min or max tries again, a few times at most.
+ */
+#ifndef MON_STATS_BPF_H
+#define MON_STATS_BPF_H
+
+#include "maps.bpf.h"
+
+#define MON_EXCHANGE_TRIES 3
+
+/* Index of the histogram bucket; see bpf/counters.h. Global: verified once, not once a path. */
+__noinline __u32 mon_bucket(__u64 ns)
+{
+	__u32 high, octave = 0;
+
+	if (ns < 1ull << MON_HISTOGRAM_FIRST_OCTAVE)
+		return 0;
+	if (ns >> (MON_HISTOGRAM_LAST_OCTAVE + 1))
+		return MON_HISTOGRAM_OVERFLOW;
+	high = ns >> MON_HISTOGRAM_FIRST_OCTAVE;
+	if (high >> 16) {
+		high >>= 16;
+		octave += 16;
+	}
+	if (high >> 8) {
+		high >>= 8;
+		octave += 8;
+	}
+	if (high >> 4) {
+		high >>= 4;
+		octave += 4;
+	}
+	if (high >> 2) {
+		high >>= 2;
+		octave += 2;
+	}
+	octave += high >> 1;
+	/* Three bits below the leading one. */
+	return 1 + 8 * octave + ((ns >> (octave + MON_HISTOGRAM_FIRST_OCTAVE - 3)) & 7);
+}
+
+/* Rare: most calls change neither min nor max. */
+static __noinline void mon_exchange(__u64 *value, __u64 candidate, bool lower)
+{
+	__u64 seen = *(volatile __u64 *)value, before;
+
+	for (int i = 0; i < MON_EXCHANGE_TRIES; i++) {
+		if (lower ? seen && candidate >= seen : candidate <= seen)
+			return;
+		before = __sync_val_compare_and_swap(value, seen, candidate);
+		if (before == seen)
+			return;
+		seen = before;
+	}
+}
+
+static __always_inline void mon_raise(__u64 *value, __u64 candidate)
+{
+	if (candidate > *(volatile __u64 *)value)
+		mon_exchange(value, candidate, false);
+}
+
+/* 0 stands for "none yet". */
+static __always_inline void mon_lower(__u64 *value, __u64 candidate)
+{
+	if (*(volatile __u64 *)value - 1 >= candidate) /* 0 wraps to the top */
+		mon_exchange(value, candidate, true);
+}
+
+static __always_inline struct mon_counters *mon_counters_of(__u32 function)
+{
+	__u32 slot = function * setup.cpu_count + bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&counters, &slot);
+}
+
+static __always_inline void mon_count_return(struct mon_counters *count, __u32 function,
+					     __u64 duration_ns, __u64 self_ns)
+{
+	struct mon_histogram *histogram = bpf_map_lookup_elem(&histograms, &function);
+	__u32 bucket;
+
+	__sync_fetch_and_add(&count->returns, 1);
+	__sync_fetch_and_add(&count->total_ns, duration_ns);
+	__sync_fetch_and_add(&count->self_ns, self_ns);
+	mon_lower(&count->min_ns, duration_ns ?: 1);
+	mon_raise(&count->max_ns, duration_ns);
+	mon_raise(&count->recent_max_ns, duration_ns);
+	if (!histogram)
+		return;
+	bucket = mon_bucket(duration_ns);
+	if (bucket < MON_HISTOGRAM_BUCKETS)
+		__sync_fetch_and_add(&histogram->buckets[bucket], 1);
+}
+
+#endif
