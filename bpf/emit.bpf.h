@@ -24,8 +24,8 @@ static __always_inline __u64 mon_wakeup_flag(void)
 }
 
 /* Once for a thread, before its first call record; tried again while the ring refuses. */
-static __noinline void mon_emit_task(struct task_struct *task, __u32 tgid, __u32 tid,
-				     __u64 born_ns, __u32 *named)
+static __noinline void mon_emit_task(struct task_struct *task, __u32 tgid, __u32 tid, __u64 born_ns,
+				     __u32 *named)
 {
 	struct mon_task_event *event;
 

@@ -4,9 +4,9 @@
  * is then called: a feature is there when the hit was counted. Loading proves nothing (6.1 loads
  * programs of attach types it has never heard of, and fails their links).
  *
- * uprobe_multi is from 89ae89f53d20 (6.6), its session from d920179b3d4c (6.13), the pid filter that
- * lets every thread pass from 46ba0e49b642 (6.10); the ring buffer from 457f44363a88 (5.8), attach
- * cookies from 7adfc6c9b315 (5.15).
+ * uprobe_multi is from 89ae89f53d20 (6.6), its session from d920179b3d4c (6.13), the pid filter
+ * that lets every thread pass from 46ba0e49b642 (6.10); the ring buffer from 457f44363a88 (5.8),
+ * attach cookies from 7adfc6c9b315 (5.15).
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

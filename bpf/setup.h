@@ -16,8 +16,8 @@ struct mon_setup {
 	__u32 cpu_count;      /* possible CPUs: counters of a function */
 	__u32 function_count; /* cookies are below it */
 	__u32 threads_max;
-	__u32 arg_count; /* 0..6 */
-	__u64 wakeup_bytes; /* the reader is woken each time the ring took so many */
+	__u32 arg_count;	/* 0..6 */
+	__u64 wakeup_bytes;	/* the reader is woken each time the ring took so many */
 	__u64 namespace_device; /* of the monitor's pid namespace; both 0: the initial one */
 	__u64 namespace_inode;
 	__u8 returns;	/* frames and durations; else entries only */
@@ -30,7 +30,7 @@ struct mon_setup {
 struct mon_live {
 	struct mon_run_counters run; /* written by the programs */
 	struct mon_gate gate;	     /* by capture/ */
-	__u32 tgid_count; /* by capture/: one is compared here, more are looked up */
+	__u32 tgid_count;	     /* by capture/: one is compared here, more are looked up */
 	__u32 tgid;
 };
 

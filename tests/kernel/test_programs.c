@@ -26,10 +26,10 @@
 
 #define RING_BYTES (1u << 20)
 #define TRACE_UPROBE_SESSION 57 /* enum bpf_attach_type, since 6.13 */
-#define FUNCTIONS 4
+#define FUNCTIONS 5
 
 enum mode { SESSION, MULTI, PERF };
-enum function { INNER, OUTER, RECURSIVE, JUMPER };
+enum function { INNER, OUTER, RECURSIVE, JUMPER, FIRST };
 
 extern const char __executable_start[];
 static volatile int sink;
@@ -59,6 +59,11 @@ __attribute__((noinline)) static void watched_jumper(int value)
 	longjmp(landing, 1);
 }
 
+__attribute__((noinline)) static void watched_first(int value)
+{
+	sink += value;
+}
+
 struct fixture {
 	struct monbpf_bpf *programs;
 	struct mon_ring *ring;
@@ -73,7 +78,8 @@ static const uint64_t *offsets(void)
 {
 	static uint64_t at[FUNCTIONS];
 	void *const functions[] = {(void *)watched_inner, (void *)watched_outer,
-				   (void *)watched_recursive, (void *)watched_jumper};
+				   (void *)watched_recursive, (void *)watched_jumper,
+				   (void *)watched_first};
 
 	for (size_t i = 0; i < FUNCTIONS; i++)
 		at[i] = (uint64_t)((const char *)functions[i] - __executable_start);
@@ -83,7 +89,7 @@ static const uint64_t *offsets(void)
 /* libbpf 1.4 cannot make this link: bpf(2) by hand, layout of the kernel's union bpf_attr. */
 static int link_session(int program_fd)
 {
-	static const uint64_t cookies[FUNCTIONS] = {0, 1, 2, 3};
+	static const uint64_t cookies[FUNCTIONS] = {0, 1, 2, 3, 4};
 	struct {
 		uint32_t program_fd, target_fd, attach_type, flags;
 		uint64_t path, offsets, ref_counter_offsets, cookies;
@@ -102,7 +108,7 @@ static int link_session(int program_fd)
 static void attach_multi(void)
 {
 	const unsigned long *at = (const unsigned long *)offsets();
-	static const __u64 cookies[FUNCTIONS] = {0, 1, 2, 3};
+	static const __u64 cookies[FUNCTIONS] = {0, 1, 2, 3, 4};
 	LIBBPF_OPTS(bpf_uprobe_multi_opts, options, .offsets = at, .cookies = cookies,
 		    .cnt = FUNCTIONS);
 
@@ -142,7 +148,7 @@ static void arm(enum mode mode)
 	struct bpf_program *program;
 
 	assert_non_null(programs);
-	fixture = (struct fixture){.programs = programs, .link_fds = {-1, -1, -1, -1}};
+	fixture = (struct fixture){.programs = programs, .link_fds = {-1, -1, -1, -1, -1}};
 	bpf_object__for_each_program(program, programs->obj)(void)
 		bpf_program__set_autoload(program, false);
 	(void)bpf_program__set_autoload(programs->progs.mon_session, mode == SESSION);
@@ -185,6 +191,12 @@ static void arm(enum mode mode)
 	} else {
 		attach_perf();
 	}
+	/*
+	 * The kernel now and then has no memory at hand for a thread's storage and refuses it; the
+	 * next call gets it. That is counted (see free_all) and is not what these tests are about.
+	 */
+	for (int i = 0; i < 10; i++)
+		watched_first(i);
 }
 
 static void disarm(void)
@@ -252,13 +264,20 @@ static struct mon_counters sum_counters(__u32 function)
 		sum.self_ns += one.self_ns;
 		sum.emitted += one.emitted;
 		sum.sampled_out += one.sampled_out + one.rate_cap + one.size_cap;
-		sum.ring_full += one.ring_full + one.gate_closed + one.frame_refused;
+		sum.ring_full += one.ring_full + one.gate_closed;
+		sum.frame_refused += one.frame_refused;
 	}
 	return sum;
 }
 
 static void free_all(void)
 {
+	const struct mon_counters first = sum_counters(FIRST);
+
+	/* Refused or not, every call is in one place. */
+	assert_int_equal(first.calls, 10);
+	assert_int_equal(first.emitted + first.frame_refused, 10);
+	assert_int_equal(fixture.calls[FIRST], first.emitted);
 	mon_ring_free(fixture.ring);
 	monbpf_bpf__destroy(fixture.programs);
 }
@@ -278,7 +297,7 @@ static void calls_give_rows_and_counts(enum mode mode)
 	assert_int_equal(inner.calls, 23);
 	assert_int_equal(inner.returns, 23);
 	assert_int_equal(inner.emitted, 23);
-	assert_int_equal(inner.sampled_out + inner.ring_full, 0);
+	assert_int_equal(inner.sampled_out + inner.ring_full + inner.frame_refused, 0);
 	assert_int_equal(outer.calls, 23);
 	assert_int_equal(outer.returns, 23);
 	assert_int_equal(fixture.finished[INNER], 23);
@@ -309,7 +328,12 @@ static void recursion_beyond_64(enum mode mode)
 	free_all();
 }
 
-/* Calls left by longjmp have no duration, and those after them are right. */
+/*
+ * Calls left by longjmp have no duration, and those after them are right. The kernel may refuse
+ * the thread's storage once, or the word that tells a dead frame from a tail call (both were
+ * allowed for when one run in thirty kept 22): then the call is counted as refused, or found dead
+ * by a later entry. What may never be is a call in neither place.
+ */
 static void longjmp_across_frames(enum mode mode)
 {
 	struct mon_counters counters;
@@ -319,14 +343,17 @@ static void longjmp_across_frames(enum mode mode)
 	for (round = 0; round < 23; round++)
 		if (setjmp(landing) == 0)
 			watched_jumper(round);
-	watched_outer(1); /* finds the last one dead: it is accounted for here */
+	for (round = 0; round < 3; round++)
+		watched_outer(round); /* finds the last one dead: it is accounted for here */
 	disarm();
 	read_records();
 	counters = sum_counters(JUMPER);
 	assert_int_equal(counters.calls, 23);
 	assert_int_equal(counters.returns, 0);
-	assert_int_equal(fixture.unwound[JUMPER], 23);
-	assert_int_equal(fixture.finished[OUTER], 1);
+	assert_int_equal(fixture.unwound[JUMPER], counters.emitted);
+	assert_int_equal(counters.emitted + counters.frame_refused, 23);
+	assert_in_range(counters.frame_refused, 0, 1);
+	assert_int_equal(fixture.finished[OUTER], 3);
 	free_all();
 }
 
