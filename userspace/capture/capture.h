@@ -48,6 +48,11 @@ struct mon_capture_options {
 	bool returns;	      /* false: entries only for everyone (hazard) */
 	bool allowance;	      /* some function is sampled by `auto` */
 	bool all_processes;   /* no pid filter: every process that maps the file */
+	/*
+	 * Links without a pid filter, the programs alone tell processes apart: for multi mode where
+	 * features.multi_pid_filter says that the kernel's filter drops hits.
+	 */
+	bool wide_links;
 };
 
 struct mon_capture_cost {
@@ -61,13 +66,17 @@ void mon_capture_free(struct mon_capture *capture); /* detaches what is attached
 
 /*
  * Arms every function of @set whose attach_error is 0 in process @pid (-1: in all). A symbol that
- * cannot be probed gets its attach_error and the rest is armed. -ENODEV when none could be.
- * @pidfd guards: the process must still be alive after arming, or -ESRCH.
+ * cannot be probed gets its attach_error and the rest is armed. -ENODEV when none could be. May be
+ * called for up to MON_TGIDS_MAX (bpf/setup.h) processes. One that ended meanwhile is -ESRCH. When
+ * it fails, nothing that this call armed is left.
  */
 int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
 		       struct mon_error *error);
 
-/* Counts, and does nothing else with, hits of this child of a watched process. */
+/*
+ * Counts, and does nothing else with, hits of this child of a watched process. Makes the child pay
+ * for an entry probe, which in perf mode it otherwise would not (the kernel removes it).
+ */
 int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_function_set *set,
 			       pid_t pid);
 

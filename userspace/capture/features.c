@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What works here, found by doing it: a link of each kind to a function of our own, which is then
+ * called by this thread and by another one. Links are closed by a thread of their own, because each
+ * close waits for grace periods of the kernel and nobody needs to wait for that.
+ */
+#include "capture/capture.h"
+
+#include "capture/link.h"
+#include "capture/object.h"
+
+#include "bpf/feature.skel.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/bpf.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define ATTACH_TYPE_SESSION 57 /* BPF_TRACE_UPROBE_SESSION */
+#define OURSELVES "/proc/self/exe"
+#define RING_BYTES 4096
+
+/* Hits are added with this weight: the cookie arrived, too. */
+#define COOKIE 1000
+
+enum kind { KIND_SESSION, KIND_MULTI, KIND_PERF, KINDS };
+
+/* Left to the thread that closes. */
+struct leftovers {
+	struct feature_bpf *skeletons[KINDS];
+	int links[KINDS];
+};
+
+/* What is probed: one instruction that every kernel emulates, and a body that is not optimised. */
+__attribute__((noinline, noclone, used)) static void probed(void)
+{
+	__asm__ volatile("nop" ::: "memory");
+}
+
+static void *call_probed(void *unused)
+{
+	probed();
+	return unused;
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+/* Where probed() lies in the file that it was mapped from. */
+static int find_offset(uint64_t *offset_out)
+{
+	MON_FCLOSE FILE *maps = fopen("/proc/self/maps", "re");
+	uint64_t address = (uintptr_t)probed, start, end, offset;
+	char line[512];
+
+	if (!maps)
+		return -errno;
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*4c %" SCNx64, &start, &end, &offset) !=
+			    3 ||
+		    address < start || address >= end)
+			continue;
+		*offset_out = address - start + offset;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static struct bpf_program *program_of(struct feature_bpf *skeleton, enum kind kind)
+{
+	struct bpf_program *const programs[KINDS] = {
+		skeleton->progs.feature_session,
+		skeleton->progs.feature_multi,
+		skeleton->progs.feature_perf,
+	};
+
+	return programs[kind];
+}
+
+/* Each of the kinds alone: one that the kernel does not know would fail the others. */
+static int load_kind(enum kind kind, struct feature_bpf **skeleton_out)
+{
+	struct feature_bpf *skeleton = feature_bpf__open();
+	int result = 0;
+
+	if (!skeleton)
+		return -errno;
+	for (int i = 0; i < KINDS && !result; i++)
+		result = bpf_program__set_autoload(program_of(skeleton, (enum kind)i),
+						   i == (int)kind);
+	if (!result && kind == KIND_SESSION)
+		result = bpf_program__set_expected_attach_type(
+			skeleton->progs.feature_session, (enum bpf_attach_type)ATTACH_TYPE_SESSION);
+	if (!result)
+		result = feature_bpf__load(skeleton);
+	if (result)
+		feature_bpf__destroy(skeleton);
+	else
+		*skeleton_out = skeleton;
+	return result;
+}
+
+/* *hits_out: how many of two calls were seen, the second by another thread. */
+static int try_kind(enum kind kind, uint64_t offset, struct leftovers *leftovers,
+		    uint64_t *hits_out)
+{
+	uint64_t cookie = COOKIE;
+	struct feature_bpf *skeleton;
+	pthread_t thread;
+	int result, fd;
+
+	result = load_kind(kind, &skeleton);
+	if (result)
+		return result;
+	leftovers->skeletons[kind] = skeleton;
+	fd = bpf_program__fd(program_of(skeleton, kind));
+	if (kind == KIND_PERF)
+		fd = mon_link_perf(fd, false, OURSELVES, offset, cookie, getpid());
+	else
+		fd = mon_link_multi(fd,
+				    kind == KIND_SESSION ? MON_LINK_SESSION : MON_LINK_MULTI_ENTRY,
+				    OURSELVES, &offset, &cookie, 1, getpid());
+	if (fd < 0)
+		return fd;
+	leftovers->links[kind] = fd;
+	probed();
+	result = -pthread_create(&thread, NULL, call_probed, NULL);
+	if (result)
+		return result;
+	(void)pthread_join(thread, NULL);
+	*hits_out = __atomic_load_n(&skeleton->bss->hits, __ATOMIC_RELAXED) / COOKIE;
+	return *hits_out ? 0 : -EIO;
+}
+
+static void *close_leftovers(void *argument)
+{
+	struct leftovers *leftovers = argument;
+
+	for (int i = 0; i < KINDS; i++) {
+		if (leftovers->links[i] >= 0)
+			(void)close(leftovers->links[i]);
+		feature_bpf__destroy(leftovers->skeletons[i]);
+	}
+	free(leftovers);
+	return NULL;
+}
+
+static int try_ring(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "mon_feature", 0, 0, RING_BYTES, NULL);
+
+	if (fd < 0)
+		return fd;
+	(void)close(fd);
+	return 0;
+}
+
+static const char *why_not(int result, const char *absent)
+{
+	switch (-result) {
+	case 0:
+		return NULL;
+	case EPERM:
+	case EACCES:
+		return "this user may not (CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON)";
+	case EIO:
+		return "a link was made, but its probe was never hit";
+	case ENOMEM:
+		return "no memory";
+	case EMFILE:
+	case ENFILE:
+		return "too many open files";
+	default:
+		return absent;
+	}
+}
+
+int mon_features_detect(struct mon_features *features_out, struct mon_error *error)
+{
+	struct mon_features features = {0};
+	struct leftovers *leftovers;
+	uint64_t offset = 0, hits[KINDS] = {0};
+	pthread_attr_t detached;
+	pthread_t closer;
+	int result = mon_object_check_capabilities(false, error);
+
+	if (result)
+		return result;
+	result = find_offset(&offset);
+	if (result)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "cannot read /proc/self/maps: %s", strerror(-result));
+	leftovers = calloc(1, sizeof(*leftovers));
+	if (!leftovers)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	for (int i = 0; i < KINDS; i++)
+		leftovers->links[i] = -1;
+	(void)libbpf_set_print(quiet);
+
+	features.btf = access("/sys/kernel/btf/vmlinux", R_OK) ? -errno : 0;
+	features.ring = try_ring();
+	features.session = try_kind(KIND_SESSION, offset, leftovers, &hits[KIND_SESSION]);
+	features.multi = try_kind(KIND_MULTI, offset, leftovers, &hits[KIND_MULTI]);
+	features.perf = try_kind(KIND_PERF, offset, leftovers, &hits[KIND_PERF]);
+	/* This thread and another one called once each. */
+	features.multi_pid_filter = !features.multi && hits[KIND_MULTI] < 2 ? -EOPNOTSUPP : 0;
+
+	features.btf_why = why_not(features.btf, "the kernel was built without BTF "
+						 "(/sys/kernel/btf/vmlinux)");
+	features.ring_why = why_not(features.ring, "the kernel has no BPF ring buffer (Linux 5.8)");
+	features.session_why =
+		why_not(features.session, "the kernel makes no uprobe session links (Linux 6.13)");
+	features.multi_why =
+		why_not(features.multi, "the kernel makes no uprobe multi links (Linux 6.6)");
+	features.perf_why = why_not(features.perf, "the kernel makes no perf uprobe with an attach "
+						   "cookie (Linux 5.15)");
+
+	(void)pthread_attr_init(&detached);
+	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	if (pthread_create(&closer, &detached, close_leftovers, leftovers))
+		(void)close_leftovers(leftovers);
+	(void)pthread_attr_destroy(&detached);
+	*features_out = features;
+	return 0;
+}
+
+int mon_features_choose(const struct mon_features *features, enum mon_mode wanted,
+			enum mon_mode *mode_out, struct mon_error *error)
+{
+	const int results[MON_MODES] = {
+		[MON_MODE_AUTO] = -ENOTSUP,
+		[MON_MODE_SESSION] = features->session,
+		[MON_MODE_MULTI] = features->multi,
+		[MON_MODE_PERF] = features->perf,
+	};
+	const char *const why[MON_MODES] = {
+		[MON_MODE_SESSION] = features->session_why,
+		[MON_MODE_MULTI] = features->multi_why,
+		[MON_MODE_PERF] = features->perf_why,
+	};
+
+	if (features->btf || features->ring)
+		return mon_error_set(error, MON_EXIT_KERNEL, ENOTSUP,
+				     "this kernel cannot do it: %s",
+				     features->btf ? features->btf_why : features->ring_why);
+	if (wanted > MON_MODE_AUTO && wanted < MON_MODES) {
+		if (!results[wanted]) {
+			*mode_out = wanted;
+			return 0;
+		}
+		return mon_error_set(error, MON_EXIT_KERNEL, ENOTSUP,
+				     "%s mode does not work here: %s; leave --mode out to take "
+				     "the best that does",
+				     mon_mode_name(wanted), why[wanted]);
+	}
+	for (enum mon_mode mode = MON_MODE_SESSION; mode < MON_MODES; mode++) {
+		if (results[mode])
+			continue;
+		*mode_out = mode;
+		return 0;
+	}
+	return mon_error_set(error, MON_EXIT_KERNEL, ENOTSUP, "no kind of uprobe works here: %s",
+			     features->perf_why);
+}
