@@ -2,8 +2,7 @@
 /*
  * The few kernel types that bpf/ names, for x86-64 and arm64, kept by hand so that the build needs
  * no running kernel's BTF. Structs hold only the members that are used: libbpf moves each access to
- * where the running kernel has the member (CO-RE). tests/kernel/test_capture_vmlinux.c compares
- * every struct and member here with the running kernel, and fails for one that nobody uses.
+ * where the running kernel has the member (CO-RE).
  *
  * Constants and the registers are kernel ABI: never relocated.
  */

@@ -2,8 +2,8 @@
 /*
  * The BPF object as descriptors: its programs and maps, loaded for one run. Loading happens in a
  * short-lived child, because libbpf parses the kernel's whole BTF for it and this process would
- * keep that peak (docs/decisions/0010-load-in-a-child.md); the descriptors come back over a
- * socket. Nothing of libbpf's stays here.
+ * keep that peak (expected, not measured yet); the descriptors come back over a socket. Nothing of
+ * libbpf's stays here.
  */
 #ifndef MON_OBJECT_H
 #define MON_OBJECT_H

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the store share; nobody else includes it. store.c holds the life, store_file.c
+ * the path and the one-monitor lock, store_write.c turns records into rows, store_error.c knows
+ * what SQLite's codes mean.
+ */
+#ifndef MON_STORE_INTERNAL_H
+#define MON_STORE_INTERNAL_H
+
+#include "pipeline/store.h"
+
+#include <limits.h>
+#include <sqlite3.h>
+
+#define MON_STORE_APPLICATION_ID 0x4d6f6e62
+#define MON_STORE_USER_VERSION 1
+#define MON_STORE_ROWS_PER_STATEMENT 50
+#define MON_STORE_RINGS_MAX 64
+#define MON_STORE_TASK_SLOTS 16384 /* a power of two; at most 3/4 are used */
+#define MON_STORE_SET_ASIDE_BYTES 256
+
+extern const char mon_store_schema[];
+
+enum mon_store_statement {
+	MON_STORE_BEGIN,
+	MON_STORE_COMMIT,
+	MON_STORE_CALL,
+	MON_STORE_CALLS, /* MON_STORE_ROWS_PER_STATEMENT of them */
+	MON_STORE_CALL_ARGS,
+	MON_STORE_CALLS_ARGS,
+	MON_STORE_TASK,
+	MON_STORE_TASK_FIND,
+	MON_STORE_TASK_NAME,
+	MON_STORE_SET_ASIDE,
+	MON_STORE_BATCH,
+	MON_STORE_MARK,
+	MON_STORE_CLOCK,
+	MON_STORE_TOTAL,
+	MON_STORE_INTERVAL,
+	MON_STORE_LEDGER,
+	MON_STORE_TRANSITION,
+	MON_STORE_RUN_END,
+	MON_STORE_STATEMENTS
+};
+
+/* The reasons that the store credits by itself; a row of them for each function. */
+enum mon_store_credit {
+	MON_STORE_CREDIT_STORED,
+	MON_STORE_CREDIT_SET_ASIDE,
+	MON_STORE_CREDIT_IN_FLIGHT,
+	MON_STORE_CREDIT_UNWOUND,
+	MON_STORE_CREDIT_UNRETURNED,
+	MON_STORE_CREDITS
+};
+extern const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS];
+
+/* Which file, and the lock that makes us its only writer. */
+struct mon_store_file {
+	char path[PATH_MAX]; /* absolute; no symlink in it when it was resolved */
+	char lock_path[PATH_MAX];
+	int lock_fd;
+	bool empty;   /* nothing in it: the schema is to be made */
+	bool created; /* by us: taken away again if making it fails */
+	dev_t device;
+	ino_t inode;
+};
+
+/* A row of `task` that is known; id 0: a free slot. */
+struct mon_store_task {
+	uint64_t born_ns;
+	uint32_t pid, tid;
+	int64_t id;
+};
+
+/* How far a ring was written. A record that ends at or before `credited` is done with; one at or
+ * before `stored` is in the file, by a COMMIT that reported failure, and lacks only its credit. */
+struct mon_store_mark {
+	uint64_t credited, stored;
+};
+
+struct mon_store {
+	struct mon_store_options options;
+	struct mon_store_file file;
+	sqlite3 *db; /* NULL: to be opened again by the next push */
+	sqlite3_stmt *statements[MON_STORE_STATEMENTS];
+	struct mon_store_stats stats;
+	char error_text[256];
+	bool begun, ended;
+	bool suspect; /* the file may hold more than we were told: read the marks */
+	bool heap_reserved;
+
+	int64_t run_id;
+	mon_ns started_ns;
+	int64_t function_base;
+	uint32_t function_count;
+
+	/* [function][credit]: counts up inside a transaction, and down again on rollback */
+	uint64_t *credits;
+	uint64_t *credits_written; /* as the ledger's rows have them */
+	uint64_t credit_bytes;
+
+	struct mon_store_task *tasks;
+	uint32_t task_count;
+	bool tasks_forgotten; /* a miss may be in the file: ask it */
+
+	struct mon_store_mark marks[MON_STORE_RINGS_MAX];
+	uint64_t wal_frame_bytes;      /* in use, as of the last commit */
+	uint64_t wal_checkpoint_bytes; /* where the next checkpoint is tried */
+	uint64_t wal_limit_bytes;
+};
+
+/* store_file.c */
+int mon_store_file_claim(const struct mon_store_options *options, struct mon_store_file *file,
+			 struct mon_error *error);
+void mon_store_file_release(struct mon_store_file *file, bool remove_created);
+bool mon_store_file_is_same(const struct mon_store_file *file);
+/* Static text when no more detailed rows should come, else NULL. Fills the sizes. */
+const char *mon_store_file_full(const struct mon_store_file *file, uint64_t size_max_bytes,
+				uint64_t *file_bytes, uint64_t *wal_bytes);
+
+/* store_error.c */
+int mon_store_errno(int code);
+int mon_store_failed(struct mon_store *store, int code); /* remembers; returns -errno */
+int mon_store_failed_errno(struct mon_store *store, int error, const char *text);
+
+/* store.c */
+int mon_store_connect(struct mon_store *store);
+void mon_store_disconnect(struct mon_store *store, bool checkpoint);
+
+/* store_write.c; all return SQLite codes */
+int mon_store_prepare(struct mon_store *store);
+/*
+ * Binds and runs one statement to its end: i int64_t, u uint64_t, t const char * or NULL, b const
+ * void * and int, n NULL.
+ */
+int mon_store_run(struct mon_store *store, enum mon_store_statement statement, const char *types,
+		  ...);
+int mon_store_write_ledger(struct mon_store *store, int64_t at_ns);
+int64_t mon_store_since(const struct mon_store *store, mon_ns at_ns);
+
+#endif
