@@ -101,6 +101,23 @@ static void what_was_not_committed_comes_again(void **state)
 	mon_ledger_free(ledger);
 }
 
+/* A return between the two reads: its bucket is written although no counter moved yet. */
+static void a_bucket_ahead_of_its_counters_is_not_lost(void **state)
+{
+	struct mon_ledger *ledger;
+	struct mon_tick tick;
+
+	(void)state;
+	memset(histogram, 0, sizeof(histogram));
+	assert_int_equal(mon_ledger_new(1, START, NULL, &ledger), 0);
+	histogram[5] = 1;
+	update(ledger, 0, 1);
+	mon_ledger_take(ledger, START + MON_NS_PER_S, false, &tick);
+	assert_int_equal(tick.interval_count, 1);
+	assert_int_equal(tick.intervals[0].histogram[5], 1);
+	mon_ledger_free(ledger);
+}
+
 static void a_wrapped_bucket_is_widened(void **state)
 {
 	struct mon_ledger *ledger;
@@ -268,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_interval_a_second),
 		cmocka_unit_test(what_was_not_committed_comes_again),
+		cmocka_unit_test(a_bucket_ahead_of_its_counters_is_not_lost),
 		cmocka_unit_test(a_wrapped_bucket_is_widened),
 		cmocka_unit_test(later_intervals_are_longer),
 		cmocka_unit_test(the_sum_closes_or_says_where_not),

@@ -128,15 +128,19 @@ static bool interval_due(const struct mon_ledger *ledger, mon_ns now)
 	return now - ledger->interval_start_ns >= (late ? MON_INTERVAL_LONG_NS : MON_INTERVAL_NS);
 }
 
-static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns now,
+/* True when there is something to write: a return can reach the histogram after its counters. */
+static bool stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns now,
 			   struct mon_interval *row)
 {
 	struct account *account = &ledger->accounts[function];
 	const struct mon_counters *to = &account->now, *from = &account->interval_written;
+	uint64_t grown = 0;
 
-	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
 		account->histogram_interval[i] =
 			account->histogram[i] - account->histogram_written[i];
+		grown |= account->histogram_interval[i];
+	}
 	*row = (struct mon_interval){
 		.function = function,
 		.start_ns = ledger->interval_start_ns,
@@ -153,6 +157,7 @@ static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns 
 	account->last_interval = *row;
 	account->interval_staged = *to;
 	account->armed_staged_ns = account->armed_ns;
+	return row->calls || row->returns || grown;
 }
 
 static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns now,
@@ -199,8 +204,7 @@ void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct m
 		if (due) {
 			struct mon_interval row;
 
-			stage_interval(ledger, i, now, &row);
-			if (row.calls || row.returns)
+			if (stage_interval(ledger, i, now, &row))
 				ledger->intervals[intervals++] = row;
 		}
 	}
