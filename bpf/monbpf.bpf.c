@@ -34,7 +34,8 @@ int mon_session(struct pt_regs *ctx)
 	if (is_return) {
 		__u64 found = *word;
 
-		mon_leave(ctx, &found);
+		if (setup.returns) /* without, there is no map of frames either */
+			mon_leave(ctx, &found);
 		return 0;
 	}
 	wanted = mon_enter(ctx, &made);

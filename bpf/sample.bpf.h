@@ -21,7 +21,7 @@ static __always_inline bool mon_allowed(__u32 slot)
 	if (allowance->kept_run < MON_ALLOWANCE_RUN &&
 	    __sync_fetch_and_add(&allowance->kept_run, 1) < MON_ALLOWANCE_RUN)
 		return true;
-	now = bpf_ktime_get_coarse_ns();
+	now = bpf_ktime_get_ns(); /* the coarse one is not for uprobes */
 	if (now - allowance->since_ns >= MON_SECOND_NS) {
 		allowance->since_ns = now;
 		allowance->kept_second = 0;
