@@ -136,10 +136,9 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define THREAD_BYTES 4096ull
 #define QUEUE_BYTES (10000ull * 8)
 #define OVERFLOW_BYTES (50000ull * 8)
-/* Kernel: counters and allowance for each CPU, histogram, policy. Userspace: widened totals. */
+/* Counters and allowance for each CPU, histogram, policy. */
 #define COUNTERS_BYTES_PER_CPU (128ull + 16)
 #define FUNCTION_BYTES (944ull + 16)
-#define TOTALS_BYTES 8192ull
 #define PAGE_BYTES 4096ull
 
 static uint64_t sum_of(const uint64_t *bytes)
@@ -149,6 +148,15 @@ static uint64_t sum_of(const uint64_t *bytes)
 	for (size_t i = 0; i < MON_BUDGET_PARTS; i++)
 		sum += bytes[i];
 	return sum;
+}
+
+static uint64_t totals_bytes(uint64_t functions)
+{
+	uint64_t returned =
+		functions < MON_TOTALS_RETURNED_PLANNED ? functions : MON_TOTALS_RETURNED_PLANNED;
+
+	return functions * MON_TOTALS_FUNCTION_BYTES + returned * MON_TOTALS_RETURNED_BYTES +
+	       MON_TOTALS_SPARE_BYTES;
 }
 
 static uint64_t ring_wish(const struct mon_budget_want *want)
@@ -178,7 +186,7 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
-	bytes[MON_BUDGET_TOTALS] = want->functions * TOTALS_BYTES;
+	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions);
 	bytes[MON_BUDGET_SQLITE] = SQLITE_BYTES;
 	without_frames = sum_of(bytes);
 

@@ -29,6 +29,17 @@ enum mon_budget_part {
 #define MON_BUDGET_MIN_BYTES (24ull << 20) /* below this no plan fits */
 #define MON_BUDGET_MAX_BYTES (64ull << 30)
 
+/*
+ * The ledger's share, as control/ledger.c has it. Of each function, whatever it does; of each that
+ * returned: its buckets, and two BLOBs of ordinary size. The plan keeps room for so many of the
+ * second kind; those beyond take what is left, or their histograms are left out.
+ */
+#define MON_TOTALS_FUNCTION_BYTES 840
+#define MON_TOTALS_BUCKETS_BYTES 1872
+#define MON_TOTALS_RETURNED_BYTES (MON_TOTALS_BUCKETS_BYTES + 2 * 256)
+#define MON_TOTALS_RETURNED_PLANNED 2048
+#define MON_TOTALS_SPARE_BYTES 32768 /* two chunks of BLOBs, part used */
+
 struct mon_budget;
 
 int mon_budget_new(uint64_t limit_bytes, struct mon_budget **budget_out);

@@ -89,7 +89,8 @@ struct mon_total {
 	mon_ns wanted_ns; /* how long it should have been watched */
 	mon_ns armed_ns;  /* how long it was */
 	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
-	const uint64_t *histogram; /* [MON_HISTOGRAM_BUCKETS] */
+	const uint8_t *histogram; /* BLOB (base/histogram.h). NULL: no memory; keep the old */
+	size_t histogram_bytes;
 };
 
 /* The difference between two totals: a row of `function_interval`. */
@@ -97,7 +98,8 @@ struct mon_interval {
 	uint32_t function;
 	mon_ns start_ns, length_ns, armed_ns; /* start: CLOCK_MONOTONIC */
 	uint64_t calls, returns, failed, total_ns, self_ns, max_ns;
-	const uint64_t *histogram;
+	const uint8_t *histogram; /* NULL: its durations are in a later interval's */
+	size_t histogram_bytes;
 };
 
 /* A row of `ledger`: what the kernel counted under a reason, cumulative. */
@@ -108,7 +110,10 @@ struct mon_ledger_entry {
 	mon_ns from_ns, to_ns; /* CLOCK_MONOTONIC: first and last tick that saw it grow */
 };
 
-/* All that one tick has to write; arrays belong to the ledger until the next tick is taken. */
+/*
+ * All that one tick has to write. The arrays and BLOBs belong to the ledger and do not change until
+ * it is told that the tick was committed or given back; so another thread may read them.
+ */
 struct mon_tick {
 	mon_ns at_ns;
 	mon_wall_ns wall_ns;

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Three states of each function: what the kernel has now, what the last take staged, and what the
- * database has. Rows are the difference of the first and the last; commit moves the staged state
- * to the last. Everything is allocated by new().
+ * Two states of each function: what the kernel has now and what the database has. Rows are the
+ * difference; they are copies, in memory that nothing touches until the writer is done with them,
+ * and commit moves the second state by what the rows say. All that exact counts need is allocated
+ * by new(), so they never fail. Durations are sparse: a function has buckets only once one of its
+ * calls returned, 32 bits wide as the kernel's, with the upper halves beside them once one has
+ * wrapped. A row's histogram is the BLOB that the database keeps: some 100 bytes in place of 1,872.
+ *
+ * Each sparse allocation may be refused, and is tried again by the next update or take: the
+ * kernel's array is cumulative, so what could not be kept now is seen then.
  */
 #include "control/ledger.h"
 
 #include "base/budget.h"
+#include "base/histogram.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -27,60 +34,100 @@ static const struct {
 };
 #define KERNEL_REASONS (sizeof(kernel_reasons) / sizeof(kernel_reasons[0]))
 
+#define CHUNK_BYTES (MON_TOTALS_SPARE_BYTES / 2)
+
+/* Lower halves of the widened buckets, as the kernel had them. */
+struct buckets {
+	uint32_t now[MON_HISTOGRAM_BUCKETS];
+	uint32_t written[MON_HISTOGRAM_BUCKETS]; /* in intervals that are in the database */
+};
+
+/* Upper halves; a function has them once a bucket has wrapped. */
+struct wraps {
+	uint32_t now[MON_HISTOGRAM_BUCKETS];
+	uint32_t written[MON_HISTOGRAM_BUCKETS];
+};
+
+/* What intervals are differences of. */
+struct interval_base {
+	uint64_t calls, returns, failed, total_ns, self_ns;
+};
+
 struct account {
-	struct mon_counters now, staged, written;
-	struct mon_counters interval_staged, interval_written;
+	struct mon_counters now;
+	struct interval_base interval; /* as of the last written one */
+	uint64_t written_calls, written_returns;
+	uint64_t written_counts[KERNEL_REASONS];
+	uint64_t seen_counts[KERNEL_REASONS]; /* as of the last take */
+	mon_ns from_ns[KERNEL_REASONS];	      /* first tick that saw it grow; 0: never */
+	mon_ns to_ns[KERNEL_REASONS];	      /* last one */
 	mon_ns armed_ns, armed_staged_ns, armed_written_ns;
-	uint64_t recent_max_ns;			   /* since the last take */
-	uint64_t interval_max_ns;		   /* of the interval that is not committed yet */
-	mon_ns from_ns[KERNEL_REASONS];		   /* first tick that saw it grow; 0: never */
-	mon_ns to_ns[KERNEL_REASONS];		   /* last one */
-	uint64_t histogram[MON_HISTOGRAM_BUCKETS]; /* now, widened */
-	uint64_t histogram_written[MON_HISTOGRAM_BUCKETS];  /* as of the last written interval */
-	uint64_t histogram_interval[MON_HISTOGRAM_BUCKETS]; /* what a row points to */
-	uint32_t histogram_kernel[MON_HISTOGRAM_BUCKETS];   /* last seen, to notice a wrap */
-	struct mon_interval last_interval;
+	uint64_t recent_max_ns;	  /* since the last take */
+	uint64_t interval_max_ns; /* of the interval that is not committed yet */
+	struct buckets *buckets;
+	struct wraps *wraps;
+	uint32_t interval_row; /* of the last due take: index + 1, or 0 */
+	bool returned;	       /* there are durations, whether or not there was memory for them */
+	bool total_owed;       /* its row was written without the histogram */
+};
+
+/* BLOBs of one take: chunks that never move, kept for the next. */
+struct chunk {
+	struct chunk *next;
+	size_t used;
+	uint8_t bytes[CHUNK_BYTES - sizeof(struct chunk *) - sizeof(size_t)];
+};
+
+struct blobs {
+	struct chunk *first, *current;
 };
 
 struct mon_ledger {
 	struct mon_budget *budget;
-	uint64_t bytes;
 	uint32_t count;
-	bool staged, staged_intervals;
+	bool out, out_intervals; /* the rows are with the writer */
 	mon_ns started_ns;
-	mon_ns interval_start_ns; /* end of the last written interval */
-	mon_ns staged_end_ns;
+	mon_ns interval_start_ns;	   /* end of the last written interval */
+	mon_ns last_start_ns, last_end_ns; /* the interval of the last due take */
 	struct account *accounts;
 	struct mon_total *totals;
 	struct mon_interval *intervals;
 	struct mon_ledger_entry *entries;
+	size_t total_count, interval_count, entry_count; /* of the last take */
+	struct blobs total_blobs, interval_blobs;
 };
+
+_Static_assert(sizeof(struct account) + sizeof(struct mon_total) + sizeof(struct mon_interval) +
+			       KERNEL_REASONS * sizeof(struct mon_ledger_entry) <=
+		       MON_TOTALS_FUNCTION_BYTES,
+	       "the plan knows what a function takes");
+_Static_assert(sizeof(struct buckets) <= MON_TOTALS_BUCKETS_BYTES,
+	       "and what one that returned takes");
 
 uint64_t mon_ledger_bytes(uint32_t function_count)
 {
-	return function_count * (uint64_t)(sizeof(struct account) + sizeof(struct mon_total) +
-					   sizeof(struct mon_interval) +
-					   KERNEL_REASONS * sizeof(struct mon_ledger_entry));
+	return function_count * (uint64_t)MON_TOTALS_FUNCTION_BYTES;
 }
 
 int mon_ledger_new(uint32_t function_count, mon_ns started_ns, struct mon_budget *budget,
 		   struct mon_ledger **ledger_out)
 {
-	uint64_t bytes = mon_ledger_bytes(function_count);
 	struct mon_ledger *ledger = calloc(1, sizeof(*ledger));
 
 	if (!ledger)
 		return -ENOMEM;
-	ledger->accounts = mon_budget_calloc(budget, MON_BUDGET_TOTALS, bytes);
+	ledger->accounts =
+		mon_budget_calloc(budget, MON_BUDGET_TOTALS, mon_ledger_bytes(function_count));
 	if (!ledger->accounts) {
 		free(ledger);
 		return -ENOMEM;
 	}
 	ledger->budget = budget;
-	ledger->bytes = bytes;
 	ledger->count = function_count;
 	ledger->started_ns = started_ns;
 	ledger->interval_start_ns = started_ns;
+	ledger->last_start_ns = started_ns;
+	ledger->last_end_ns = started_ns;
 	ledger->totals = (void *)(ledger->accounts + function_count);
 	ledger->intervals = (void *)(ledger->totals + function_count);
 	ledger->entries = (void *)(ledger->intervals + function_count);
@@ -88,11 +135,32 @@ int mon_ledger_new(uint32_t function_count, mon_ns started_ns, struct mon_budget
 	return 0;
 }
 
+static void blobs_free(struct mon_ledger *ledger, struct blobs *blobs)
+{
+	struct chunk *chunk = blobs->first, *next;
+
+	for (; chunk; chunk = next) {
+		next = chunk->next;
+		mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, chunk, sizeof(*chunk));
+	}
+}
+
 void mon_ledger_free(struct mon_ledger *ledger)
 {
 	if (!ledger)
 		return;
-	mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, ledger->accounts, ledger->bytes);
+	for (uint32_t i = 0; i < ledger->count; i++) {
+		struct account *account = &ledger->accounts[i];
+
+		mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, account->buckets,
+				      sizeof(*account->buckets));
+		mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, account->wraps,
+				      sizeof(*account->wraps));
+	}
+	blobs_free(ledger, &ledger->total_blobs);
+	blobs_free(ledger, &ledger->interval_blobs);
+	mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, ledger->accounts,
+			      mon_ledger_bytes(ledger->count));
 	free(ledger);
 }
 
@@ -102,6 +170,31 @@ static uint64_t reason_count(const struct mon_counters *counters, size_t index)
 
 	memcpy(&count, (const char *)counters + kernel_reasons[index].offset, sizeof(count));
 	return count;
+}
+
+static bool is_empty(const uint32_t *histogram)
+{
+	uint32_t any = 0;
+
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
+		any |= histogram[i];
+	return !any;
+}
+
+static void widen(struct mon_ledger *ledger, struct account *account, const uint32_t *histogram)
+{
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
+		if (histogram[i] < account->buckets->now[i]) {
+			if (!account->wraps)
+				account->wraps = mon_budget_calloc(
+					ledger->budget, MON_BUDGET_TOTALS, sizeof(*account->wraps));
+			/* No memory: the old value stays, so the wrap is seen again. */
+			if (!account->wraps)
+				continue;
+			account->wraps->now[i]++;
+		}
+		account->buckets->now[i] = histogram[i];
+	}
 }
 
 void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
@@ -114,34 +207,109 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 	account->armed_ns = armed_ns;
 	if (counters->recent_max_ns > account->recent_max_ns)
 		account->recent_max_ns = counters->recent_max_ns;
-	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
-		/* Unsigned difference: right across one wrap. */
-		account->histogram[i] += (uint32_t)(histogram[i] - account->histogram_kernel[i]);
-		account->histogram_kernel[i] = histogram[i];
+	if (!account->returned && is_empty(histogram))
+		return;
+	account->returned = true;
+	if (!account->buckets)
+		account->buckets = mon_budget_calloc(ledger->budget, MON_BUDGET_TOTALS,
+						     sizeof(*account->buckets));
+	if (account->buckets)
+		widen(ledger, account, histogram);
+}
+
+static uint64_t bucket_now(const struct account *account, unsigned i)
+{
+	return (account->wraps ? (uint64_t)account->wraps->now[i] << 32 : 0) |
+	       account->buckets->now[i];
+}
+
+static uint64_t bucket_written(const struct account *account, unsigned i)
+{
+	return (account->wraps ? (uint64_t)account->wraps->written[i] << 32 : 0) |
+	       account->buckets->written[i];
+}
+
+static void blobs_clear(struct blobs *blobs)
+{
+	for (struct chunk *chunk = blobs->first; chunk; chunk = chunk->next)
+		chunk->used = 0;
+	blobs->current = blobs->first;
+}
+
+/* A copy of @blob that stays until the next clear, or NULL. */
+static const uint8_t *blobs_add(struct mon_ledger *ledger, struct blobs *blobs, const uint8_t *blob,
+				size_t length)
+{
+	struct chunk *chunk = blobs->current;
+	uint8_t *copy;
+
+	if (chunk && chunk->used + length > sizeof(chunk->bytes))
+		chunk = chunk->next;
+	if (!chunk) {
+		chunk = mon_budget_calloc(ledger->budget, MON_BUDGET_TOTALS, sizeof(*chunk));
+		if (!chunk)
+			return NULL;
+		if (blobs->current)
+			blobs->current->next = chunk;
+		else
+			blobs->first = chunk;
 	}
+	blobs->current = chunk;
+	copy = chunk->bytes + chunk->used;
+	memcpy(copy, blob, length);
+	chunk->used += length;
+	return copy;
+}
+
+static const uint8_t empty_blob[1];
+
+/* The histogram of a row: how many bytes, and where. NULL: there is one, but no memory for it. */
+static const uint8_t *stage_histogram(struct mon_ledger *ledger, struct blobs *blobs,
+				      const struct account *account, const uint64_t *counts,
+				      size_t *bytes_out)
+{
+	uint8_t blob[MON_HISTOGRAM_BLOB_MAX];
+	size_t length;
+
+	*bytes_out = 0;
+	if (!account->returned)
+		return empty_blob;
+	if (!account->buckets)
+		return NULL;
+	length = mon_histogram_encode(counts, blob);
+	if (!length)
+		return empty_blob;
+	*bytes_out = length;
+	return blobs_add(ledger, blobs, blob, length);
 }
 
 static bool interval_due(const struct mon_ledger *ledger, mon_ns now)
 {
 	bool late = ledger->interval_start_ns - ledger->started_ns >= MON_INTERVAL_LONG_AFTER_NS;
+	mon_ns length = late ? MON_INTERVAL_LONG_NS : MON_INTERVAL_NS;
 
-	return now - ledger->interval_start_ns >= (late ? MON_INTERVAL_LONG_NS : MON_INTERVAL_NS);
+	/* A timer that comes a little early must not double the interval. */
+	return now - ledger->interval_start_ns >= length - length / 20;
 }
 
-/* True when there is something to write: a return can reach the histogram after its counters. */
-static bool stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns now,
-			   struct mon_interval *row)
+static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns now)
 {
 	struct account *account = &ledger->accounts[function];
-	const struct mon_counters *to = &account->now, *from = &account->interval_written;
-	uint64_t grown = 0;
+	const struct mon_counters *to = &account->now;
+	const struct interval_base *from = &account->interval;
+	uint64_t counts[MON_HISTOGRAM_BUCKETS], grown = 0;
+	struct mon_interval row;
 
-	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
-		account->histogram_interval[i] =
-			account->histogram[i] - account->histogram_written[i];
-		grown |= account->histogram_interval[i];
+	account->armed_staged_ns = account->armed_ns;
+	account->interval_row = 0;
+	for (unsigned i = 0; account->buckets && i < MON_HISTOGRAM_BUCKETS; i++) {
+		counts[i] = bucket_now(account, i) - bucket_written(account, i);
+		grown |= counts[i];
 	}
-	*row = (struct mon_interval){
+	/* A return can reach the histogram after its counters were read. */
+	if (to->calls == from->calls && to->returns == from->returns && !grown)
+		return;
+	row = (struct mon_interval){
 		.function = function,
 		.start_ns = ledger->interval_start_ns,
 		.length_ns = now - ledger->interval_start_ns,
@@ -152,30 +320,40 @@ static bool stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns 
 		.total_ns = to->total_ns - from->total_ns,
 		.self_ns = to->self_ns - from->self_ns,
 		.max_ns = account->interval_max_ns,
-		.histogram = account->histogram_interval,
 	};
-	account->last_interval = *row;
-	account->interval_staged = *to;
-	account->armed_staged_ns = account->armed_ns;
-	return row->calls || row->returns || grown;
+	row.histogram = stage_histogram(ledger, &ledger->interval_blobs, account, counts,
+					&row.histogram_bytes);
+	ledger->intervals[ledger->interval_count++] = row;
+	account->interval_row = (uint32_t)ledger->interval_count;
 }
 
-static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns now,
-			  size_t *entry_count)
+static void stage_total(struct mon_ledger *ledger, uint32_t function)
+{
+	struct mon_total *row = &ledger->totals[ledger->total_count++];
+	uint64_t counts[MON_HISTOGRAM_BUCKETS];
+
+	mon_ledger_total(ledger, function, row);
+	(void)mon_ledger_histogram(ledger, function, counts);
+	row->histogram = stage_histogram(ledger, &ledger->total_blobs, &ledger->accounts[function],
+					 counts, &row->histogram_bytes);
+}
+
+static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns now)
 {
 	struct account *account = &ledger->accounts[function];
 
 	for (size_t i = 0; i < KERNEL_REASONS; i++) {
 		uint64_t count = reason_count(&account->now, i);
 
-		if (count > reason_count(&account->staged, i)) {
+		if (count > account->seen_counts[i]) {
 			if (!account->from_ns[i])
 				account->from_ns[i] = now;
 			account->to_ns[i] = now;
+			account->seen_counts[i] = count;
 		}
-		if (count == reason_count(&account->written, i))
+		if (count == account->written_counts[i])
 			continue;
-		ledger->entries[(*entry_count)++] = (struct mon_ledger_entry){
+		ledger->entries[ledger->entry_count++] = (struct mon_ledger_entry){
 			.function = function,
 			.reason = kernel_reasons[i].reason,
 			.count = count,
@@ -185,63 +363,111 @@ static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns n
 	}
 }
 
-void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out)
+int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out)
 {
-	size_t totals = 0, intervals = 0, entries = 0;
 	bool due = interval_due(ledger, now) || final;
 
+	if (ledger->out)
+		return -EBUSY;
+	ledger->total_count = 0;
+	ledger->entry_count = 0;
+	blobs_clear(&ledger->total_blobs);
+	if (due) {
+		ledger->interval_count = 0;
+		blobs_clear(&ledger->interval_blobs);
+		ledger->last_start_ns = ledger->interval_start_ns;
+		ledger->last_end_ns = now;
+	}
 	for (uint32_t i = 0; i < ledger->count; i++) {
 		struct account *account = &ledger->accounts[i];
 
 		if (account->recent_max_ns > account->interval_max_ns)
 			account->interval_max_ns = account->recent_max_ns;
 		account->recent_max_ns = 0;
-		stage_entries(ledger, i, now, &entries);
-		if (final || account->now.calls != account->written.calls ||
-		    account->now.returns != account->written.returns)
-			mon_ledger_total(ledger, i, &ledger->totals[totals++]);
-		account->staged = account->now;
-		if (due) {
-			struct mon_interval row;
-
-			if (stage_interval(ledger, i, now, &row))
-				ledger->intervals[intervals++] = row;
-		}
+		stage_entries(ledger, i, now);
+		if (final || account->total_owed || account->now.calls != account->written_calls ||
+		    account->now.returns != account->written_returns)
+			stage_total(ledger, i);
+		if (due)
+			stage_interval(ledger, i, now);
 	}
-	ledger->staged = true;
-	ledger->staged_intervals = due;
-	ledger->staged_end_ns = now;
+	ledger->out = true;
+	ledger->out_intervals = due;
 	*tick_out = (struct mon_tick){
 		.at_ns = now,
 		.totals = ledger->totals,
-		.total_count = totals,
+		.total_count = ledger->total_count,
 		.intervals = ledger->intervals,
-		.interval_count = intervals,
+		.interval_count = due ? ledger->interval_count : 0,
 		.entries = ledger->entries,
-		.entry_count = entries,
+		.entry_count = ledger->entry_count,
 	};
+	return 0;
+}
+
+static void commit_interval(struct account *account, const struct mon_interval *row)
+{
+	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0};
+
+	account->interval.calls += row->calls;
+	account->interval.returns += row->returns;
+	account->interval.failed += row->failed;
+	account->interval.total_ns += row->total_ns;
+	account->interval.self_ns += row->self_ns;
+	account->interval_max_ns = 0;
+	if (!account->buckets || !row->histogram ||
+	    mon_histogram_decode(row->histogram, row->histogram_bytes, counts))
+		return; /* what it has not told, the next one tells */
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
+		uint64_t written = bucket_written(account, i) + counts[i];
+
+		account->buckets->written[i] = (uint32_t)written;
+		if (account->wraps)
+			account->wraps->written[i] = (uint32_t)(written >> 32);
+	}
+}
+
+static size_t reason_index(enum mon_reason reason)
+{
+	size_t i = 0;
+
+	while (kernel_reasons[i].reason != reason)
+		i++;
+	return i;
 }
 
 void mon_ledger_commit(struct mon_ledger *ledger)
 {
-	if (!ledger->staged)
+	if (!ledger->out)
 		return;
-	for (uint32_t i = 0; i < ledger->count; i++) {
-		struct account *account = &ledger->accounts[i];
+	for (size_t i = 0; i < ledger->total_count; i++) {
+		const struct mon_total *row = &ledger->totals[i];
+		struct account *account = &ledger->accounts[row->function];
 
-		account->written = account->staged;
-		if (!ledger->staged_intervals)
-			continue;
-		account->interval_written = account->interval_staged;
-		account->armed_written_ns = account->armed_staged_ns;
-		account->interval_max_ns = 0;
-		for (unsigned k = 0; k < MON_HISTOGRAM_BUCKETS; k++)
-			account->histogram_written[k] += account->histogram_interval[k];
+		account->written_calls = row->calls;
+		account->written_returns = row->returns;
+		account->total_owed = !row->histogram;
 	}
-	if (ledger->staged_intervals)
-		ledger->interval_start_ns = ledger->staged_end_ns;
-	ledger->staged = false;
-	ledger->staged_intervals = false;
+	for (size_t i = 0; i < ledger->entry_count; i++) {
+		const struct mon_ledger_entry *row = &ledger->entries[i];
+
+		ledger->accounts[row->function].written_counts[reason_index(row->reason)] =
+			row->count;
+	}
+	if (ledger->out_intervals) {
+		for (size_t i = 0; i < ledger->interval_count; i++)
+			commit_interval(&ledger->accounts[ledger->intervals[i].function],
+					&ledger->intervals[i]);
+		for (uint32_t i = 0; i < ledger->count; i++)
+			ledger->accounts[i].armed_written_ns = ledger->accounts[i].armed_staged_ns;
+		ledger->interval_start_ns = ledger->last_end_ns;
+	}
+	ledger->out = false;
+}
+
+void mon_ledger_give_back(struct mon_ledger *ledger)
+{
+	ledger->out = false;
 }
 
 void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
@@ -260,15 +486,34 @@ void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
 		.self_ns = account->now.self_ns,
 		.min_ns = account->now.min_ns,
 		.max_ns = account->now.max_ns,
-		.histogram = account->histogram,
 	};
+}
+
+int mon_ledger_histogram(const struct mon_ledger *ledger, uint32_t function, uint64_t *counts_out)
+{
+	const struct account *account = &ledger->accounts[function];
+
+	if (account->returned && !account->buckets)
+		return -ENOMEM;
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
+		counts_out[i] = account->buckets ? bucket_now(account, i) : 0;
+	return 0;
 }
 
 void mon_ledger_last_interval(const struct mon_ledger *ledger, uint32_t function,
 			      struct mon_interval *interval_out)
 {
-	*interval_out = ledger->accounts[function].last_interval;
-	interval_out->histogram = ledger->accounts[function].histogram_interval;
+	uint32_t row = ledger->accounts[function].interval_row;
+
+	if (row)
+		*interval_out = ledger->intervals[row - 1];
+	else
+		*interval_out = (struct mon_interval){
+			.function = function,
+			.start_ns = ledger->last_start_ns,
+			.length_ns = ledger->last_end_ns - ledger->last_start_ns,
+			.histogram = empty_blob,
+		};
 }
 
 const struct mon_counters *mon_ledger_counters(const struct mon_ledger *ledger, uint32_t function)

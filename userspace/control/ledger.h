@@ -4,8 +4,9 @@
  * memory; the caller says what time it is. Each call that the kernel saw ends in exactly one
  * column; the ledger says whether that is so.
  *
- * Life: new, update (each function, each tick), take (rows for the store), commit (they are there),
- * check, free. One thread.
+ * Life: new, update (each function, each tick), take (rows for the store), then commit (they are
+ * there) or give_back (they are not), ..., check, free. One thread calls; the rows of a take may be
+ * read by another one until it hands them back, whatever updates come meanwhile.
  */
 #ifndef MON_LEDGER_H
 #define MON_LEDGER_H
@@ -28,7 +29,11 @@ int mon_ledger_new(uint32_t function_count, mon_ns started_ns, struct mon_budget
 		   struct mon_ledger **ledger_out);
 void mon_ledger_free(struct mon_ledger *ledger);
 
-/* Bytes that new() will take: for the plan. */
+/*
+ * Bytes that new() takes from the budget. Beyond it a function that returned takes
+ * MON_TOTALS_RETURNED_BYTES; when the budget refuses, counts stay exact, histograms are left out
+ * of rows (NULL) and come with a later row, in full, once there is memory.
+ */
 uint64_t mon_ledger_bytes(uint32_t function_count);
 
 /*
@@ -42,17 +47,31 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 
 /*
  * Every row that changed since what was last committed. Interval rows only when one is due (see
- * above) or @final. What is given and not committed is given again by the next take, as one longer
- * interval: never a hole. The arrays stay valid until the next take.
+ * above) or @final; a @final take has a total for each function. The arrays are the ledger's and do
+ * not change until commit or give_back. 0, or -EBUSY: the rows of the last take are still out.
  */
-void mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out);
+int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out);
 
-/* The rows of the last take are in the database. */
+/* The rows of the last take are in the database, and nobody reads them any more. */
 void mon_ledger_commit(struct mon_ledger *ledger);
 
-/* Latest state of one function, and what it did in the last finished interval. */
+/*
+ * They are not, and nobody reads them any more: the next take gives it all again, as one longer
+ * interval, never a hole.
+ */
+void mon_ledger_give_back(struct mon_ledger *ledger);
+
+/* Latest state of one function, without its histogram. */
 void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
 		      struct mon_total *total_out);
+/* Its widened histogram, [MON_HISTOGRAM_BUCKETS]. 0, or -ENOMEM: it could not be kept. */
+int mon_ledger_histogram(const struct mon_ledger *ledger, uint32_t function, uint64_t *counts_out);
+/*
+ * What it did in the interval of the last take that had intervals, committed or not. While nothing
+ * can be committed (the breaker is open) that one reaches back to the last commit and grows with
+ * each take: divide by length_ns. The histogram is a row's (BLOB or NULL), good until the next
+ * take.
+ */
 void mon_ledger_last_interval(const struct mon_ledger *ledger, uint32_t function,
 			      struct mon_interval *interval_out);
 const struct mon_counters *mon_ledger_counters(const struct mon_ledger *ledger, uint32_t function);
