@@ -48,6 +48,8 @@ int mon_budget_reserve(struct mon_budget *budget, enum mon_budget_part part, uin
 {
 	uint64_t before, used, peak;
 
+	if (!budget)
+		return 0;
 	if (fails_now(budget) || bytes > budget->limit_bytes)
 		return -ENOMEM;
 	before = atomic_fetch_add(&budget->used_bytes, bytes);
@@ -65,6 +67,8 @@ int mon_budget_reserve(struct mon_budget *budget, enum mon_budget_part part, uin
 
 void mon_budget_release(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes)
 {
+	if (!budget)
+		return;
 	atomic_fetch_sub(&budget->part_bytes[part], bytes);
 	atomic_fetch_sub(&budget->used_bytes, bytes);
 }
@@ -131,7 +135,6 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 
 /* What the process itself weighs: code, libraries, stacks, libbpf's object while it loads. */
 #define PROCESS_BYTES (8ull << 20)
-#define SQLITE_BYTES (6ull << 20)
 /* A kernel slab for 64 frames and its header, and a second one when arguments are kept. */
 #define THREAD_BYTES 4096ull
 #define QUEUE_BYTES (10000ull * 8)
@@ -187,7 +190,7 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
 	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions);
-	bytes[MON_BUDGET_SQLITE] = SQLITE_BYTES;
+	bytes[MON_BUDGET_SQLITE] = MON_BUDGET_SQLITE_BYTES;
 	without_frames = sum_of(bytes);
 
 	if (want->frames) {

@@ -29,6 +29,8 @@ enum mon_budget_part {
 #define MON_BUDGET_MIN_BYTES (24ull << 20) /* below this no plan fits */
 #define MON_BUDGET_MAX_BYTES (64ull << 30)
 
+#define MON_BUDGET_SQLITE_BYTES (6ull << 20) /* its cache is 4 MiB of it */
+
 /*
  * The ledger's share, as control/ledger.c has it. Of each function, whatever it does; of each that
  * returned: its buckets, and two BLOBs of ordinary size. The plan keeps room for so many of the
@@ -45,7 +47,7 @@ struct mon_budget;
 int mon_budget_new(uint64_t limit_bytes, struct mon_budget **budget_out);
 void mon_budget_free(struct mon_budget *budget);
 
-/* 0 or -ENOMEM: nothing was reserved. */
+/* 0 or -ENOMEM: nothing was reserved. Without a budget (NULL) there is no bound. */
 int mon_budget_reserve(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes);
 void mon_budget_release(struct mon_budget *budget, enum mon_budget_part part, uint64_t bytes);
 

@@ -38,8 +38,9 @@ struct mon_store_options {
 	uint64_t size_max_bytes; /* 0: default */
 	uid_t owner_uid;	 /* a file that is created belongs to these; mode 0600 */
 	gid_t owner_gid;
-	uint32_t busy_ms;	   /* 0: default */
-	struct mon_budget *budget; /* may be NULL */
+	uint32_t busy_ms;	       /* 0: default */
+	struct mon_budget *budget;     /* may be NULL */
+	const struct mon_clock *clock; /* NULL: the system's */
 };
 
 /* One transaction's worth. Records are in ring order; @tick may be NULL. */
@@ -61,6 +62,7 @@ struct mon_store_stats {
 	uint64_t longest_push_ns; /* the longest stall a writer saw */
 	uint64_t earlier_runs;	  /* found in the file when it was opened */
 	uint32_t run_id;
+	bool wal_left;	      /* end could not leave WAL mode */
 	bool size_reached;    /* --max-size, or the file system's reserve: stop detailed records */
 	const char *size_why; /* static text, when size_reached */
 	int last_code;	      /* SQLite's extended code of the last failure, for the log */
@@ -72,7 +74,10 @@ struct mon_store_stats {
  */
 int mon_store_new(const struct mon_store_options *options, struct mon_store **store_out,
 		  struct mon_error *error);
-/* Closes; a run that was not ended stays incomplete in the file. */
+/*
+ * Closes; a run that was not ended stays incomplete in the file. A file that new() made goes away
+ * again when no run was begun in it.
+ */
 void mon_store_free(struct mon_store *store);
 
 /* Writes run, modules, functions; all later rows are of this run. */
@@ -80,16 +85,22 @@ int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 		    const struct mon_function_set *functions, struct mon_error *error);
 
 /*
- * One transaction. 0: committed. -errno: rolled back, nothing of the batch is in the file, push it
- * again later: -EBUSY -ENOSPC -EIO -ENOMEM -EUCLEAN (corrupt) -EROFS -ESTALE (file moved or
- * unlinked) -EPERM -EINTR -ENOTRECOVERABLE (our bug).
+ * One transaction. 0: committed. -errno: push the same again later; records that are in the file
+ * already (a COMMIT that reported failure and was not one) are known by the mark and skipped.
+ * -EBUSY -ENOSPC -EIO -ENOMEM -EUCLEAN (corrupt) -EROFS -ESTALE (file moved or unlinked) -EPERM
+ * -EINTR -ENOTRECOVERABLE (our bug). A record that SQLite refuses is found by halving the batch,
+ * and set aside.
  */
 int mon_store_push(struct mon_store *store, const struct mon_batch *batch);
 
 /* What a result of push means to the breaker. A mon_breaker_options.classify; context unused. */
 enum mon_outcome mon_store_classify(int result, void *context);
 
-/* Ends the run, checkpoints, leaves the file in journal_mode=DELETE. Same errors as push. */
+/*
+ * Ends the run, then checkpoints and leaves the file in journal_mode=DELETE (a file in WAL mode
+ * cannot be opened from a directory that its reader cannot write). Same errors as push; 0 with
+ * stats.wal_left when the run is ended but a reader kept the file from leaving WAL mode.
+ */
 int mon_store_end(struct mon_store *store, const struct mon_run_end *end);
 
 /* Calls credited per reason by what was committed (stored, unwound, …): for the ledger's check. */

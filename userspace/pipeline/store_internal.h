@@ -26,11 +26,8 @@ enum mon_store_statement {
 	MON_STORE_COMMIT,
 	MON_STORE_CALL,
 	MON_STORE_CALLS, /* MON_STORE_ROWS_PER_STATEMENT of them */
-	MON_STORE_CALL_ARGS,
-	MON_STORE_CALLS_ARGS,
 	MON_STORE_TASK,
 	MON_STORE_TASK_FIND,
-	MON_STORE_TASK_NAME,
 	MON_STORE_SET_ASIDE,
 	MON_STORE_BATCH,
 	MON_STORE_MARK,
@@ -52,7 +49,6 @@ enum mon_store_credit {
 	MON_STORE_CREDIT_UNRETURNED,
 	MON_STORE_CREDITS
 };
-extern const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS];
 
 /* Which file, and the lock that makes us its only writer. */
 struct mon_store_file {
@@ -72,12 +68,11 @@ struct mon_store_task {
 	int64_t id;
 };
 
-/* How far a ring was written. A record that ends at or before `credited` is done with; one at or
- * before `stored` is in the file, by a COMMIT that reported failure, and lacks only its credit. */
-struct mon_store_mark {
-	uint64_t credited, stored;
-};
-
+/*
+ * What is in the file is the truth: marks and credits here are copies of it, as of the last COMMIT
+ * that said OK. After a failure that leaves doubt the connection is closed, and the copies are read
+ * again with the next one.
+ */
 struct mon_store {
 	struct mon_store_options options;
 	struct mon_store_file file;
@@ -85,27 +80,25 @@ struct mon_store {
 	sqlite3_stmt *statements[MON_STORE_STATEMENTS];
 	struct mon_store_stats stats;
 	char error_text[256];
-	bool begun, ended;
-	bool suspect; /* the file may hold more than we were told: read the marks */
 	bool heap_reserved;
 
-	int64_t run_id;
+	int64_t run_id; /* 0: not begun */
 	mon_ns started_ns;
 	int64_t function_base;
 	uint32_t function_count;
 
-	/* [function][credit]: counts up inside a transaction, and down again on rollback */
-	uint64_t *credits;
-	uint64_t *credits_written; /* as the ledger's rows have them */
-	uint64_t credit_bytes;
+	uint64_t *credits; /* [function][credit]: counted up by the transaction that is open */
+	uint64_t *credits_written;
+	uint64_t credit_bytes; /* of both */
 
 	struct mon_store_task *tasks;
 	uint32_t task_count;
+	int64_t task_next_id;
 	bool tasks_forgotten; /* a miss may be in the file: ask it */
 
-	struct mon_store_mark marks[MON_STORE_RINGS_MAX];
-	uint64_t wal_frame_bytes;      /* in use, as of the last commit */
-	uint64_t wal_checkpoint_bytes; /* where the next checkpoint is tried */
+	uint64_t marks[MON_STORE_RINGS_MAX]; /* what ends at or before it is in the file */
+	uint64_t wal_used_bytes;	     /* as of the last commit */
+	uint64_t wal_checkpoint_bytes;	     /* where the next checkpoint is tried */
 	uint64_t wal_limit_bytes;
 };
 
@@ -123,19 +116,23 @@ int mon_store_errno(int code);
 int mon_store_failed(struct mon_store *store, int code); /* remembers; returns -errno */
 int mon_store_failed_errno(struct mon_store *store, int error, const char *text);
 
-/* store.c */
+/* store.c; SQLite codes */
 int mon_store_connect(struct mon_store *store);
-void mon_store_disconnect(struct mon_store *store, bool checkpoint);
+void mon_store_disconnect(struct mon_store *store, bool doubt);
 
-/* store_write.c; all return SQLite codes */
+/* store_write.c; SQLite codes */
 int mon_store_prepare(struct mon_store *store);
+/* One integer; a query without a row gives 0. */
+int mon_store_ask(struct mon_store *store, const char *sql, int64_t parameter, int64_t *value_out);
+/* Marks and credits of this run, from the file. */
+int mon_store_read_back(struct mon_store *store);
 /*
  * Binds and runs one statement to its end: i int64_t, u uint64_t, t const char * or NULL, b const
- * void * and int, n NULL.
+ * void * and size_t, n NULL.
  */
 int mon_store_run(struct mon_store *store, enum mon_store_statement statement, const char *types,
 		  ...);
-int mon_store_write_ledger(struct mon_store *store, int64_t at_ns);
+void mon_store_forget(struct mon_store *store); /* after a ROLLBACK */
 int64_t mon_store_since(const struct mon_store *store, mon_ns at_ns);
 
 #endif

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The life of the database file: opened and checked, given its schema, its run begun and ended,
+ * closed. Used by one thread at a time. Nothing is held open that is not needed again: after a
+ * failure that leaves doubt about the file the connection is closed and the next push opens it.
+ */
+#include "pipeline/store_internal.h"
+
+#include "base/budget.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int on_wal_commit(void *context, sqlite3 *db, const char *name, int pages)
+{
+	struct mon_store *store = context;
+
+	(void)db;
+	(void)name;
+	/* A frame is a page and a header of 24 bytes (https://www.sqlite.org/walformat.html). */
+	store->wal_used_bytes = pages * (8192ull + 24) + 32;
+	return SQLITE_OK;
+}
+
+static int execute(struct mon_store *store, const char *sql)
+{
+	return sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+}
+
+/*
+ * The schema goes in as one transaction in rollback mode, so that a file has all of it or is empty
+ * and counts as new the next time.
+ */
+static int create_schema(struct mon_store *store)
+{
+	static const char written_by[] =
+		"INSERT INTO meta VALUES('written_by','monbpf " MON_VERSION "')";
+	int code = execute(store, "PRAGMA page_size=8192; BEGIN EXCLUSIVE");
+
+	if (code == SQLITE_OK)
+		code = execute(store, mon_store_schema);
+	if (code == SQLITE_OK)
+		code = execute(store, written_by);
+	if (code == SQLITE_OK)
+		code = execute(store, "COMMIT");
+	if (code == SQLITE_OK)
+		store->file.empty = false;
+	return code;
+}
+
+int mon_store_connect(struct mon_store *store)
+{
+	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
+	uint32_t busy_ms = store->options.busy_ms ? store->options.busy_ms : MON_STORE_BUSY_MS;
+	int code;
+
+	if (!mon_store_file_is_same(&store->file))
+		return SQLITE_READONLY_DBMOVED;
+	code = sqlite3_open_v2(store->file.path, &store->db, flags, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_extended_result_codes(store->db, 1);
+	if (code == SQLITE_OK)
+		code = sqlite3_busy_timeout(store->db, (int)busy_ms);
+	if (code == SQLITE_OK)
+		code = execute(store, "PRAGMA temp_store=MEMORY;"
+				      "PRAGMA mmap_size=0; PRAGMA foreign_keys=OFF;"
+				      "PRAGMA trusted_schema=OFF");
+	if (code == SQLITE_OK && store->file.empty)
+		code = create_schema(store);
+	/* Set before the page size was read, the size of the cache has no effect (3.40.1). */
+	if (code == SQLITE_OK)
+		code = execute(store, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
+				      "PRAGMA cache_size=-4096");
+	if (code == SQLITE_OK)
+		code = execute(store, store->options.durability == MON_DURABILITY_FULL
+					      ? "PRAGMA synchronous=FULL"
+					      : "PRAGMA synchronous=NORMAL");
+	if (code == SQLITE_OK)
+		code = mon_store_prepare(store);
+	if (code == SQLITE_OK && store->run_id)
+		code = mon_store_read_back(store);
+	if (code != SQLITE_OK) {
+		mon_store_disconnect(store, true);
+		return code;
+	}
+	(void)sqlite3_wal_hook(store->db, on_wal_commit, store);
+	return SQLITE_OK;
+}
+
+void mon_store_disconnect(struct mon_store *store, bool doubt)
+{
+	/* A close checkpoints and unlinks the WAL by its name, where another file's may lie now. */
+	if (store->db && doubt)
+		(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	for (int i = 0; i < MON_STORE_STATEMENTS; i++) {
+		(void)sqlite3_finalize(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	/* NULL is harmless; an open transaction is rolled back. */
+	(void)sqlite3_close(store->db);
+	store->db = NULL;
+	mon_store_forget(store);
+}
+
+static int reserve_heap(struct mon_store *store, struct mon_error *error)
+{
+	if (mon_budget_reserve(store->options.budget, MON_BUDGET_SQLITE, MON_BUDGET_SQLITE_BYTES))
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+				     "no room for SQLite's %llu MiB in the memory budget; raise "
+				     "--memory-budget",
+				     MON_BUDGET_SQLITE_BYTES >> 20);
+	store->heap_reserved = true;
+	/* SQLite then answers SQLITE_NOMEM, which is survived, instead of growing. */
+	(void)sqlite3_hard_heap_limit64(MON_BUDGET_SQLITE_BYTES);
+	store->tasks = mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS,
+					 MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
+	if (!store->tasks)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+				     "out of memory for the table of threads; raise "
+				     "--memory-budget");
+	return 0;
+}
+
+static int refuse_open(struct mon_store *store, int code, struct mon_error *error)
+{
+	int result = mon_store_failed(store, code);
+
+	return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result,
+			     "cannot open %s: %s; name another file with --output",
+			     MON_ESCAPED(store->file.path), store->error_text);
+}
+
+MON_DEFINE_CLEANUP(store, struct mon_store *, mon_store_free)
+
+int mon_store_new(const struct mon_store_options *options, struct mon_store **store_out,
+		  struct mon_error *error)
+{
+	MON_CLEANUP(mon_cleanup_store) struct mon_store *store = calloc(1, sizeof(*store));
+	int64_t earlier;
+	int result;
+
+	if (!store)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	store->options = *options;
+	store->file.lock_fd = -1;
+	if (!store->options.clock)
+		store->options.clock = &mon_clock_system;
+	if (!store->options.size_max_bytes)
+		store->options.size_max_bytes = MON_STORE_SIZE_DEFAULT_BYTES;
+	/* The WAL counts towards --max-size: with a small one it has to stay small. */
+	store->wal_limit_bytes = store->options.size_max_bytes / 8;
+	if (store->wal_limit_bytes > MON_STORE_WAL_BYTES)
+		store->wal_limit_bytes = MON_STORE_WAL_BYTES;
+	store->wal_checkpoint_bytes = store->wal_limit_bytes;
+	result = mon_store_file_claim(options, &store->file, error);
+	if (result)
+		return result;
+	result = reserve_heap(store, error);
+	if (result)
+		return result;
+	result = mon_store_connect(store);
+	if (result == SQLITE_OK)
+		result = mon_store_ask(store, "SELECT count(*) FROM run", 0, &earlier);
+	if (result == SQLITE_OK)
+		result = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM task", 0,
+				       &store->task_next_id);
+	if (result != SQLITE_OK)
+		return refuse_open(store, result, error);
+	store->stats.earlier_runs = earlier;
+	store->stats.size_why =
+		mon_store_file_full(&store->file, store->options.size_max_bytes,
+				    &store->stats.file_bytes, &store->stats.wal_bytes);
+	store->stats.size_reached = store->stats.size_why;
+	*store_out = TAKE_PTR(store);
+	return 0;
+}
+
+void mon_store_free(struct mon_store *store)
+{
+	if (!store)
+		return;
+	mon_store_disconnect(store, false);
+	mon_store_file_release(&store->file, true);
+	if (store->heap_reserved) {
+		mon_budget_release(store->options.budget, MON_BUDGET_SQLITE,
+				   MON_BUDGET_SQLITE_BYTES);
+		(void)sqlite3_hard_heap_limit64(0);
+	}
+	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->tasks,
+			      MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
+	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->credits,
+			      store->credit_bytes);
+	free(store);
+}
+
+/* Used a few times a run, with whatever statement it takes. */
+static int run_once(struct mon_store *store, const char *sql, const char *const *texts,
+		    size_t text_count, const int64_t *numbers, size_t number_count)
+{
+	sqlite3_stmt *statement = NULL;
+	int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
+	int slot = 1;
+
+	for (size_t i = 0; code == SQLITE_OK && i < text_count; i++)
+		code = sqlite3_bind_text(statement, slot++, texts[i], -1, SQLITE_STATIC);
+	for (size_t i = 0; code == SQLITE_OK && i < number_count; i++)
+		code = sqlite3_bind_int64(statement, slot++, numbers[i]);
+	if (code == SQLITE_OK) {
+		(void)sqlite3_step(statement);
+		code = sqlite3_reset(statement);
+	}
+	(void)sqlite3_finalize(statement);
+	return code;
+}
+
+static int insert_run(struct mon_store *store, const struct mon_run_info *run)
+{
+	const char *const texts[] = {run->uuid,	   run->host,	 run->boot_id, run->kernel,
+				     run->version, run->command, run->options, run->target};
+	const int64_t numbers[] = {run->part, (int64_t)run->started_ns, run->started_wall_ns};
+	int code = run_once(store,
+			    "INSERT INTO run(uuid,host,boot_id,kernel,version,command,options,"
+			    "target,part,started_mono_ns,started_wall_ns)"
+			    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+			    texts, MON_ARRAY_COUNT(texts), numbers, MON_ARRAY_COUNT(numbers));
+
+	if (code == SQLITE_OK)
+		store->run_id = sqlite3_last_insert_rowid(store->db);
+	return code;
+}
+
+static int insert_modules(struct mon_store *store, const struct mon_function_set *set, int64_t *ids)
+{
+	int code = SQLITE_OK;
+
+	for (size_t i = 0; code == SQLITE_OK && i < set->module_count; i++) {
+		const char *const texts[] = {set->modules[i].path, set->modules[i].build_id};
+		sqlite3_stmt *find = NULL;
+
+		code = run_once(store, "INSERT OR IGNORE INTO module(path,build_id) VALUES(?1,?2)",
+				texts, 2, NULL, 0);
+		if (code == SQLITE_OK)
+			code = sqlite3_prepare_v2(store->db,
+						  "SELECT id FROM module WHERE path=?1 AND "
+						  "build_id=?2",
+						  -1, &find, NULL);
+		if (code == SQLITE_OK)
+			code = sqlite3_bind_text(find, 1, texts[0], -1, SQLITE_STATIC);
+		if (code == SQLITE_OK)
+			code = sqlite3_bind_text(find, 2, texts[1], -1, SQLITE_STATIC);
+		if (code == SQLITE_OK && sqlite3_step(find) == SQLITE_ROW)
+			ids[i] = sqlite3_column_int64(find, 0);
+		if (code == SQLITE_OK)
+			code = sqlite3_reset(find);
+		(void)sqlite3_finalize(find);
+	}
+	return code;
+}
+
+static void bind_text(sqlite3_stmt *statement, int slot, const char *text)
+{
+	if (text)
+		(void)sqlite3_bind_text(statement, slot, text, -1, SQLITE_STATIC);
+	else
+		(void)sqlite3_bind_null(statement, slot);
+}
+
+static int insert_functions(struct mon_store *store, const struct mon_function_set *set,
+			    const int64_t *modules, enum mon_mode mode)
+{
+	sqlite3_stmt *insert = NULL;
+	int code =
+		sqlite3_prepare_v2(store->db,
+				   "INSERT INTO function(id,run_id,module_id,symbol,name,"
+				   "aliases,offset,size,probe_offset,source,mode,cost_class,note)"
+				   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+				   -1, &insert, NULL);
+
+	for (size_t i = 0; code == SQLITE_OK && i < set->function_count; i++) {
+		const struct mon_function *function = &set->functions[i];
+
+		(void)sqlite3_bind_int64(insert, 1, store->function_base + (int64_t)i);
+		(void)sqlite3_bind_int64(insert, 2, store->run_id);
+		(void)sqlite3_bind_int64(insert, 3, modules[function->module]);
+		bind_text(insert, 4, function->symbol);
+		bind_text(insert, 5, function->name);
+		bind_text(insert, 6, function->aliases);
+		(void)sqlite3_bind_int64(insert, 7, (int64_t)function->offset);
+		if (function->size_bytes)
+			(void)sqlite3_bind_int64(insert, 8, (int64_t)function->size_bytes);
+		else
+			(void)sqlite3_bind_null(insert, 8);
+		(void)sqlite3_bind_int64(insert, 9, (int64_t)function->probe_offset);
+		bind_text(insert, 10, function->source);
+		bind_text(insert, 11, mon_mode_name(mode));
+		bind_text(insert, 12, mon_cost_class_name(function->cost));
+		bind_text(insert, 13, function->note);
+		(void)sqlite3_step(insert);
+		code = sqlite3_reset(insert);
+	}
+	(void)sqlite3_finalize(insert);
+	return code;
+}
+
+int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
+		    const struct mon_function_set *set, struct mon_error *error)
+{
+	MON_FREE int64_t *modules = calloc(set->module_count + 1, sizeof(*modules));
+	uint64_t credits = set->function_count * MON_STORE_CREDITS;
+	int code;
+
+	store->credit_bytes = 2 * credits * sizeof(*store->credits);
+	store->credits =
+		mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS, store->credit_bytes);
+	if (!modules || !store->credits)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+				     "out of memory for %zu functions; raise --memory-budget or "
+				     "watch fewer",
+				     set->function_count);
+	store->credits_written = store->credits + credits;
+	store->function_count = set->function_count;
+	store->started_ns = run->started_ns;
+	code = execute(store, "BEGIN IMMEDIATE");
+	if (code == SQLITE_OK)
+		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM function", 0,
+				     &store->function_base);
+	if (code == SQLITE_OK)
+		code = insert_run(store, run);
+	if (code == SQLITE_OK)
+		code = insert_modules(store, set, modules);
+	if (code == SQLITE_OK)
+		code = insert_functions(store, set, modules, run->mode);
+	if (code == SQLITE_OK)
+		code = mon_store_run(store, MON_STORE_CLOCK, "iii", store->run_id, INT64_C(0),
+				     (int64_t)run->started_wall_ns);
+	if (code == SQLITE_OK)
+		code = execute(store, "COMMIT");
+	if (code != SQLITE_OK) {
+		int result = mon_store_failed(store, code);
+
+		store->run_id = 0;
+		mon_store_disconnect(store, true);
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result, "cannot write %s: %s",
+				     MON_ESCAPED(store->file.path), store->error_text);
+	}
+	store->stats.run_id = store->run_id;
+	/* Until now a file that we made went away with us; now there is something in it. */
+	store->file.created = false;
+	return 0;
+}
+
+int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
+{
+	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+
+	if (code == SQLITE_OK)
+		code = end->target_status == -1
+			       ? mon_store_run(store, MON_STORE_RUN_END, "iitni", store->run_id,
+					       mon_store_since(store, end->ended_ns), end->reason,
+					       (int64_t)end->complete)
+			       : mon_store_run(store, MON_STORE_RUN_END, "iitii", store->run_id,
+					       mon_store_since(store, end->ended_ns), end->reason,
+					       (int64_t)end->target_status, (int64_t)end->complete);
+	if (code != SQLITE_OK)
+		return mon_store_failed(store, code);
+	/* A reader that is in the middle of a query keeps us out; the run is ended all the same. */
+	for (int i = 0; i < MON_STORE_STATEMENTS; i++) {
+		(void)sqlite3_finalize(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	code = execute(store, "PRAGMA wal_checkpoint(TRUNCATE)");
+	if (code == SQLITE_OK)
+		code = execute(store, "PRAGMA journal_mode=DELETE");
+	if (code != SQLITE_OK) {
+		(void)mon_store_failed(store, code);
+		store->stats.wal_left = true;
+	}
+	mon_store_disconnect(store, store->stats.wal_left);
+	(void)mon_store_file_full(&store->file, UINT64_MAX, &store->stats.file_bytes,
+				  &store->stats.wal_bytes);
+	return 0;
+}
+
+void mon_store_stats(const struct mon_store *store, struct mon_store_stats *stats_out)
+{
+	*stats_out = store->stats;
+}
