@@ -5,10 +5,11 @@
 # tests/fault   rows of the fault matrix
 # tests/bench   ratios, run by `make bench`
 # tests/targets what is watched: each file is one program
-# tests/harness linked into every test program
+# tests/harness what test programs share
 
 HARNESS_SOURCES := $(sort $(wildcard tests/harness/*.c))
-HARNESS := $(HARNESS_SOURCES:%.c=$(BUILD)/%.o)
+HARNESS_OBJECTS := $(HARNESS_SOURCES:%.c=$(BUILD)/%.o)
+HARNESS := $(BUILD)/tests/libharness.a
 TEST_NAMES := $(sort $(basename $(wildcard tests/unit/test_*.c tests/kernel/test_*.c \
 	tests/fault/test_*.c)))
 TEST_PROGRAMS := $(TEST_NAMES:%=$(BUILD)/%)
@@ -44,6 +45,11 @@ $(BUILD)/tests/targets/libtarget.so: tests/targets/lib/target.c tests/targets/ta
 $(BUILD)/tests/targets/calls_nopie $(BUILD)/tests/targets/calls_static: tests/targets/calls.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
 
+$(HARNESS): $(HARNESS_OBJECTS)
+	$(say) AR $@
+	$(Q)rm -f $@
+	$(Q)ar rcs $@ $^
+
 $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
 	$(say) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
@@ -65,7 +71,7 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory tests $(BENCH_PROGRAMS)
 	$(Q)tests/bench/run --build $(BUILD)
 
--include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS:.o=.d) $(BENCH_PROGRAMS:%=%.d)
+-include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS_OBJECTS:.o=.d) $(BENCH_PROGRAMS:%=%.d)
 
 # The one test that loads the programs by itself.
 $(BUILD)/tests/kernel/test_programs.o: $(BUILD)/bpf/monbpf.skel.h

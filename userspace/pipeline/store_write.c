@@ -507,7 +507,7 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 			     store->function_base + total->function, total->wanted_ns,
 			     total->armed_ns, total->calls, total->returns, total->total_ns,
 			     total->self_ns, total->min_ns, total->max_ns,
-			     (const void *)interval->histogram, interval->histogram_bytes);
+			     (const void *)total->histogram, total->histogram_bytes);
 }
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
