@@ -13,6 +13,9 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{"attach", mon_cli_attach, "watch functions of running processes"},
+	{"list", mon_cli_list, "what can be watched, and at what cost"},
+	{"doctor", mon_cli_doctor, "what this kernel and this user can do"},
 	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
 };
 

@@ -10,6 +10,9 @@
 int mon_cli_run(int argc, char **argv);
 
 /* Subcommands: argv[0] is the subcommand's name. */
+int mon_cli_attach(int argc, char **argv);
+int mon_cli_list(int argc, char **argv);
+int mon_cli_doctor(int argc, char **argv);
 int mon_cli_report(int argc, char **argv);
 
 #endif

@@ -512,7 +512,8 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
 {
-	if (!interval->returns)
+	/* Buckets may come without a return: one that ran ahead of its counters. */
+	if (!interval->returns && !interval->histogram_bytes)
 		return mon_store_run(store, MON_STORE_INTERVAL, "iiuuuunnnnn",
 				     store->function_base + interval->function,
 				     mon_store_since(store, interval->start_ns),

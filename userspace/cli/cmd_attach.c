@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * `monbpf attach`: options become struct mon_config, the run's ticks become a view on stderr, and
+ * its end the head of the report on stdout. Main thread; signals only write to the run's eventfd.
+ */
+#include "cli/cli.h"
+
+#include "base/budget.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "monitor/monitor.h"
+#include "report/report.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+
+#define GLOBS_MAX 1024
+#define LINE_EVERY_NS (10 * MON_NS_PER_S)
+
+static const char help[] =
+	"usage: monbpf attach -p PID|NAME... [OPTION]... [GLOB]...\n"
+	"       monbpf attach -b PATH [OPTION]... [GLOB]...\n"
+	"\n"
+	"Watches functions of a running process and keeps what they did in an SQLite file, until\n"
+	"Ctrl-C, the end of the target or --duration. GLOB is a function (parse_*), or LIB:GLOB of "
+	"a\n"
+	"library that is mapped (libc:mallo*). Without one: all of the executable, up to 1,000.\n"
+	"\n"
+	"  -p, --pid PID|NAME       a process, by number or unique name; repeatable, at most 64\n"
+	"  -b, --binary PATH        every process that maps this file, now or later\n"
+	"  -s, --symbol GLOB        the same as GLOB\n"
+	"  -x, --exclude GLOB       not these; repeatable\n"
+	"  -o, --output FILE        the database (./monbpf.db); runs append to it\n"
+	"  -d, --duration TIME      500ms, 30s, 5m, 1h\n"
+	"  -c                       exact statistics only, no record of any call\n"
+	"      --stats exact|counts counts: entries only, no durations, half the cost\n"
+	"      --sample RULE        auto (default), 1/N, 25%, GLOB=1/N; repeatable, last match "
+	"wins\n"
+	"      --args N             keep the first N (0..6) integer arguments\n"
+	"      --mode MODE          session, multi or perf; auto takes the first that works\n"
+	"      --force-returns      return probes even where they could end the target\n"
+	"      --memory-budget SIZE 64M by default, at least 24M\n"
+	"      --ring-size SIZE     a power of two from 4K to 1G\n"
+	"      --max-size SIZE      of the database, 4G by default, at least 1M\n"
+	"      --max-overhead 0     no limit on the cost (the only value so far)\n"
+	"      --breaker-failures N open after N failures in a row, 1..1000 (5)\n"
+	"      --breaker-timeout T  probe the database after T (60s)\n"
+	"      --durability LEVEL   normal, or full: nothing lost at power loss\n"
+	"      --strict             exit 7 when a call was lost\n"
+	"  -v, --verbose            print the memory plan\n"
+	"  -h, --help               this text\n"
+	"\n"
+	"exit: 0 ok, 1 runtime, 2 usage, 3 nothing matched, 4 permission, 5 target or output,\n"
+	"      6 kernel, 7 loss with --strict\n";
+
+static struct mon_monitor *running; /* for the signal handler */
+
+static void on_signal(int number)
+{
+	(void)number;
+	mon_monitor_stop(running);
+}
+
+static int usage(const char *what, const char *value)
+{
+	(void)fprintf(stderr, "monbpf attach: %s%s%s; try monbpf attach --help\n", what,
+		      value ? " " : "", value ? MON_ESCAPED(value) : "");
+	return MON_EXIT_USAGE;
+}
+
+static int failed(const struct mon_error *error)
+{
+	(void)fprintf(stderr, "monbpf attach: %s\n", error->text);
+	return error->exit_code ? (int)error->exit_code : MON_EXIT_RUNTIME;
+}
+
+static void print_view(const struct mon_view *view, void *context)
+{
+	uint64_t *next_ns = context;
+	char calls[32], kept[32], rows[32], lost[32], size[32], used[32], limit[32];
+
+	if (view->elapsed_ns < *next_ns)
+		return;
+	*next_ns = isatty(STDERR_FILENO) ? 0 : view->elapsed_ns + LINE_EVERY_NS;
+	mon_log(MON_LOG_INFO,
+		"%02u:%02u:%02u  %s calls/s  kept %s/s  db %s rows %s  lost %s  breaker %s  "
+		"memory %s/%s  ring %.0f %%  queue %.0f %%",
+		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 3600),
+		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 60 % 60),
+		(unsigned)(view->elapsed_ns / MON_NS_PER_S % 60),
+		mon_format_count(calls, sizeof(calls), (uint64_t)view->calls_per_s),
+		mon_format_count(kept, sizeof(kept), (uint64_t)view->kept_per_s),
+		mon_format_count(rows, sizeof(rows), view->rows),
+		mon_format_bytes(size, sizeof(size), view->file_bytes),
+		mon_format_count(lost, sizeof(lost), view->lost),
+		mon_breaker_state_name(view->breaker),
+		mon_format_bytes(used, sizeof(used), view->memory_bytes),
+		mon_format_bytes(limit, sizeof(limit), view->memory_limit_bytes),
+		100 * view->ring_used, 100 * view->queue_used);
+}
+
+static void say_start(const struct mon_monitor *monitor, const struct mon_config *config)
+{
+	struct mon_description run;
+	char budget[32], size[32];
+
+	mon_monitor_describe(monitor, &run);
+	if (run.hazard && !config->force_returns)
+		mon_log(MON_LOG_WARNING,
+			"no return probes, so no durations: %s. A return probe could end the "
+			"target; "
+			"--force-returns takes the risk",
+			run.hazard);
+	else if (run.hazard)
+		mon_log(MON_LOG_WARNING, "return probes are forced though %s", run.hazard);
+	mon_log(MON_LOG_INFO, "watching %u function%s of %s, %s mode -> %s", run.function_count,
+		run.function_count == 1 ? "" : "s", run.title, mon_mode_name(run.mode),
+		MON_ESCAPED(run.output));
+	mon_log(MON_LOG_INFO, "limits: %s memory, %s database. Ctrl-C ends.",
+		mon_format_bytes(budget, sizeof(budget), run.budget_bytes),
+		mon_format_bytes(size, sizeof(size), run.size_max_bytes));
+	if (run.earlier_runs)
+		mon_log(MON_LOG_INFO, "run %llu in %s, %llu earlier kept",
+			(unsigned long long)run.run_id, MON_ESCAPED(run.output),
+			(unsigned long long)run.earlier_runs);
+}
+
+static int run(const struct mon_config *config, bool strict)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	struct mon_report_options report = {.path = config->output, .head_only = true};
+	struct mon_outcome_of_run outcome;
+	struct mon_error error = {0};
+	uint64_t next_ns = 0;
+	int result = mon_monitor_new(config, &running, &error);
+
+	if (result)
+		return failed(&error);
+	(void)sigemptyset(&action.sa_mask);
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGHUP, &action, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	say_start(running, config);
+	result = mon_monitor_run(running, print_view, &next_ns, &outcome, &error);
+	(void)signal(SIGINT, SIG_DFL);
+	(void)signal(SIGTERM, SIG_DFL);
+	mon_monitor_free(running);
+	running = NULL;
+	if (outcome.foreign_hits)
+		mon_log(MON_LOG_INFO, "%llu calls of processes that are not watched (foreign)",
+			(unsigned long long)outcome.foreign_hits);
+	if (outcome.missed)
+		mon_log(MON_LOG_WARNING,
+			"the kernel missed %llu hits, of functions it does not tell",
+			(unsigned long long)outcome.missed);
+	if (outcome.sum.unbalanced)
+		mon_log(MON_LOG_WARNING,
+			"the books do not balance: %llu calls, %llu accounted for, in %u functions",
+			(unsigned long long)outcome.sum.calls,
+			(unsigned long long)outcome.sum.accounted, outcome.sum.unbalanced);
+	if (result)
+		return failed(&error);
+	mon_log(MON_LOG_INFO, "ended: %s", outcome.reason);
+	if (mon_report_print(&report, stdout, &error))
+		return failed(&error);
+	return strict && outcome.sum.lost ? MON_EXIT_LOSS : MON_EXIT_OK;
+}
+
+static uint64_t number_of(const char *variable, uint64_t otherwise)
+{
+	const char *text = getenv(variable);
+	uint64_t number;
+
+	return text && !mon_parse_number(text, 0, UINT32_MAX - 1, &number) ? number : otherwise;
+}
+
+static void join_words(int argc, char **argv, char *text, size_t size)
+{
+	size_t used = (size_t)snprintf(text, size, "monbpf");
+
+	for (int i = 0; i < argc && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, " %s", MON_ESCAPED(argv[i]));
+}
+
+int mon_cli_attach(int argc, char **argv)
+{
+	enum {
+		STATS = 256,
+		SAMPLE,
+		ARGS,
+		MODE,
+		FORCE,
+		BUDGET,
+		RING,
+		SIZE,
+		OVERHEAD,
+		FAILURES,
+		TIMEOUT,
+		DURABILITY,
+		STRICT
+	};
+	static const struct option long_options[] = {
+		{"pid", required_argument, NULL, 'p'},
+		{"binary", required_argument, NULL, 'b'},
+		{"symbol", required_argument, NULL, 's'},
+		{"exclude", required_argument, NULL, 'x'},
+		{"output", required_argument, NULL, 'o'},
+		{"duration", required_argument, NULL, 'd'},
+		{"stats", required_argument, NULL, STATS},
+		{"sample", required_argument, NULL, SAMPLE},
+		{"args", required_argument, NULL, ARGS},
+		{"mode", required_argument, NULL, MODE},
+		{"force-returns", no_argument, NULL, FORCE},
+		{"memory-budget", required_argument, NULL, BUDGET},
+		{"ring-size", required_argument, NULL, RING},
+		{"max-size", required_argument, NULL, SIZE},
+		{"max-overhead", required_argument, NULL, OVERHEAD},
+		{"breaker-failures", required_argument, NULL, FAILURES},
+		{"breaker-timeout", required_argument, NULL, TIMEOUT},
+		{"durability", required_argument, NULL, DURABILITY},
+		{"strict", no_argument, NULL, STRICT},
+		{"verbose", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	static const char *globs[GLOBS_MAX], *excludes[GLOBS_MAX];
+	static char command_line[8192];
+	static struct mon_config config;
+	bool strict = false, rounded;
+	uint64_t number;
+	int option;
+
+	config = (struct mon_config){.output = "./monbpf.db",
+				     .globs = globs,
+				     .excludes = excludes,
+				     .command_line = command_line,
+				     .owner_uid = (uid_t)number_of("SUDO_UID", getuid()),
+				     .owner_gid = (gid_t)number_of("SUDO_GID", getgid())};
+	join_words(argc, argv, command_line, sizeof(command_line));
+	optind = 0;
+	while ((option = getopt_long(argc, argv, ":p:b:s:x:o:d:cvh", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'p':
+			if (config.target_count == MON_TARGETS_MAX)
+				return usage("at most 64 processes can be watched at once", NULL);
+			config.targets[config.target_count++] = optarg;
+			break;
+		case 'b':
+			config.binary = optarg;
+			break;
+		case 's':
+			if (config.glob_count == GLOBS_MAX)
+				return usage("at most 1024 globs", NULL);
+			globs[config.glob_count++] = optarg;
+			break;
+		case 'x':
+			if (config.exclude_count == GLOBS_MAX)
+				return usage("at most 1024 excludes", NULL);
+			excludes[config.exclude_count++] = optarg;
+			break;
+		case 'o':
+			config.output = optarg;
+			break;
+		case 'd':
+			if (mon_parse_duration(optarg, &config.duration_ns) || !config.duration_ns)
+				return usage("--duration wants a time like 500ms, 30s or 5m, not",
+					     optarg);
+			break;
+		case 'c':
+			config.keep_none = true;
+			break;
+		case STATS:
+			if (strcmp(optarg, "exact") != 0 && strcmp(optarg, "counts") != 0)
+				return usage("--stats is exact or counts, not", optarg);
+			config.counts_only = strcmp(optarg, "counts") == 0;
+			break;
+		case SAMPLE:
+			if (config.rule_count == MON_SAMPLE_RULES_MAX)
+				return usage("at most 64 --sample rules", NULL);
+			if (mon_sample_rule_parse(optarg, &config.rules[config.rule_count],
+						  &rounded))
+				return usage("--sample wants auto, 1/N, 25% or GLOB=1/N, not",
+					     optarg);
+			if (rounded)
+				mon_log(MON_LOG_INFO, "--sample %s is rounded to 1/%u",
+					MON_ESCAPED(optarg),
+					config.rules[config.rule_count].one_in);
+			config.rule_count++;
+			break;
+		case ARGS:
+			if (mon_parse_number(optarg, 0, 6, &number))
+				return usage("--args wants a number from 0 to 6, not", optarg);
+			config.arg_count = (uint32_t)number;
+			break;
+		case MODE:
+			for (config.mode = 0; config.mode < MON_MODES; config.mode++)
+				if (strcmp(optarg, mon_mode_name(config.mode)) == 0)
+					break;
+			if (config.mode == MON_MODES)
+				return usage("--mode is auto, session, multi or perf, not", optarg);
+			break;
+		case FORCE:
+			config.force_returns = true;
+			break;
+		case BUDGET:
+			if (mon_parse_size(optarg, &config.budget_bytes) ||
+			    config.budget_bytes < MON_BUDGET_MIN_BYTES ||
+			    config.budget_bytes > MON_BUDGET_MAX_BYTES)
+				return usage("--memory-budget wants a size from 24M to 64G, not",
+					     optarg);
+			break;
+		case RING:
+			if (mon_parse_size(optarg, &config.ring_bytes) ||
+			    config.ring_bytes < MON_RING_BYTES_MIN ||
+			    config.ring_bytes > MON_RING_BYTES_MAX ||
+			    (config.ring_bytes & (config.ring_bytes - 1)))
+				return usage("--ring-size wants a power of two from 4K to 1G, not",
+					     optarg);
+			break;
+		case SIZE:
+			if (mon_parse_size(optarg, &config.size_max_bytes) ||
+			    config.size_max_bytes < MON_STORE_SIZE_MIN_BYTES)
+				return usage("--max-size wants a size like 100M or 4G, not",
+					     optarg);
+			break;
+		case OVERHEAD:
+			if (strcmp(optarg, "0") != 0 && strcmp(optarg, "0%") != 0)
+				return usage("--max-overhead knows only 0 (no limit) so far, not",
+					     optarg);
+			break;
+		case FAILURES:
+			if (mon_parse_number(optarg, 1, MON_BREAKER_FAILURES_MAX, &number))
+				return usage("--breaker-failures wants 1 to 1000, not", optarg);
+			config.breaker_failures = (uint32_t)number;
+			break;
+		case TIMEOUT:
+			if (mon_parse_duration(optarg, &config.breaker_timeout_ns) ||
+			    !config.breaker_timeout_ns)
+				return usage("--breaker-timeout wants a time like 60s, not",
+					     optarg);
+			break;
+		case DURABILITY:
+			if (strcmp(optarg, "normal") != 0 && strcmp(optarg, "full") != 0)
+				return usage("--durability is normal or full, not", optarg);
+			config.durability = strcmp(optarg, "full") == 0 ? MON_DURABILITY_FULL
+									: MON_DURABILITY_NORMAL;
+			break;
+		case STRICT:
+			strict = true;
+			break;
+		case 'v':
+			mon_log_set_verbose(true);
+			break;
+		case 'h':
+			(void)fputs(help, stdout);
+			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+		case ':':
+			return usage("a value is missing after", argv[optind - 1]);
+		default:
+			return usage("there is no option", argv[optind - 1]);
+		}
+	}
+	for (; optind < argc; optind++) {
+		if (config.glob_count == GLOBS_MAX)
+			return usage("at most 1024 globs", NULL);
+		globs[config.glob_count++] = argv[optind];
+	}
+	if (!config.target_count && !config.binary)
+		return usage("name a process with -p or a file with -b", NULL);
+	if (config.target_count && config.binary)
+		return usage("-p and -b exclude each other", NULL);
+	if (!config.output[0])
+		return usage("-o wants a file name", NULL);
+	return run(&config, strict);
+}

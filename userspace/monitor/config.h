@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a run is asked to do: cli/ makes it out of option strings, nobody else sees those. */
+#ifndef MON_CONFIG_H
+#define MON_CONFIG_H
+
+#include "base/types.h"
+#include "control/sampler.h"
+#include "pipeline/store.h"
+
+#define MON_TARGETS_MAX 64
+
+struct mon_config {
+	const char *targets[MON_TARGETS_MAX]; /* pids or names */
+	size_t target_count;
+	const char *binary; /* every process that maps it; then no targets */
+	const char *const *globs, *const *excludes;
+	size_t glob_count, exclude_count;
+	const char *output;
+	uint64_t duration_ns; /* 0: until stopped */
+	enum mon_mode mode;
+	bool force_returns, counts_only; /* --stats counts: entries only */
+	bool keep_none;			 /* -c: exact statistics, no records */
+	uint32_t arg_count;
+	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
+	size_t rule_count;
+	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
+	uint32_t breaker_failures;			   /* 0: default */
+	uint64_t breaker_timeout_ns;			   /* 0: default */
+	enum mon_durability durability;
+	uid_t owner_uid;
+	gid_t owner_gid;
+	const char *command_line;
+};
+
+#endif

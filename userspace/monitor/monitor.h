@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One run, wired: finds what to watch, makes room, opens the database, arms, ticks once a second,
+ * and at the end drains, balances the books and closes. Owns every thread.
+ *
+ * Life: new (nothing is attached when it fails), describe, run (until stopped, the duration is
+ * over, or the targets ended), free. stop() may be called from a signal handler.
+ */
+#ifndef MON_MONITOR_H
+#define MON_MONITOR_H
+
+#include "base/error.h"
+#include "control/ledger.h"
+#include "monitor/config.h"
+#include "pipeline/breaker.h"
+
+struct mon_monitor;
+
+/* For the line that says what is watched; strings belong to the monitor. */
+struct mon_description {
+	const char *title, *output;
+	const char *hazard; /* NULL, or why there are no return probes */
+	enum mon_mode mode;
+	uint32_t function_count, left_out;
+	uint64_t run_id, earlier_runs;
+	uint64_t budget_bytes, size_max_bytes, plan_bytes;
+};
+
+struct mon_view_row {
+	const char *name;
+	double calls_per_s, self_per_s; /* self: ns a second */
+	uint64_t max_ns;
+	uint32_t one_in; /* 0: none kept */
+};
+
+/* What one tick saw. */
+struct mon_view {
+	uint64_t elapsed_ns;
+	double calls_per_s, kept_per_s;
+	uint64_t lost, rows, file_bytes;
+	enum mon_breaker_state breaker;
+	double ring_used, queue_used; /* 0..1 */
+	uint64_t memory_bytes, memory_limit_bytes;
+	const struct mon_view_row *rows_shown; /* busiest first */
+	size_t row_count;
+};
+#define MON_VIEW_ROWS_MAX 20
+
+/* What is known at the end. */
+struct mon_outcome_of_run {
+	struct mon_ledger_sum sum;
+	bool complete;
+	uint64_t foreign_hits, missed;
+	const char *reason;
+	int store_result; /* 0, or why the database lacks something */
+};
+
+int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monitor_out,
+		    struct mon_error *error);
+void mon_monitor_free(struct mon_monitor *monitor);
+void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_description *out);
+int mon_monitor_run(struct mon_monitor *monitor,
+		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
+		    struct mon_outcome_of_run *outcome_out, struct mon_error *error);
+void mon_monitor_stop(struct mon_monitor *monitor);
+
+#endif

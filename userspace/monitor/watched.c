@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Names become processes, processes become modules, modules become functions. Main thread. */
+#include "monitor/watched.h"
+
+#include "attach/symbols.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Moves what @from has and @into lacks; a file mapped by several processes is one module. */
+static int merge(struct mon_module_list *into, struct mon_module_list *from)
+{
+	struct mon_module *grown =
+		reallocarray(into->modules, into->count + from->count, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	into->modules = grown;
+	for (size_t i = 0; i < from->count; i++) {
+		struct mon_module *module = &from->modules[i];
+		bool known = false;
+
+		for (size_t k = 0; k < into->count && !known; k++)
+			known = grown[k].device == module->device &&
+				grown[k].inode == module->inode;
+		if (known)
+			continue;
+		grown[into->count++] = *module;
+		*module = (struct mon_module){0}; /* its strings are @into's now */
+	}
+	return 0;
+}
+
+static int find_modules(const struct mon_config *config, struct mon_watched *watched,
+			struct mon_module_list *modules, struct mon_error *error)
+{
+	if (config->binary) {
+		(void)snprintf(watched->title, sizeof(watched->title), "%.200s (every process)",
+			       MON_ESCAPED(config->binary));
+		return mon_modules_of_file(config->binary, modules, error);
+	}
+	for (size_t i = 0; i < config->target_count; i++) {
+		struct mon_target *target = &watched->targets[i];
+		struct mon_module_list more = {0};
+		size_t used = strlen(watched->title);
+		int result = mon_target_open(config->targets[i], target, error);
+
+		if (result)
+			return result;
+		watched->target_count++;
+		(void)snprintf(watched->title + used, sizeof(watched->title) - used,
+			       "%s%s (pid %d)", used ? ", " : "", target->comm, (int)target->pid);
+		result = mon_modules_of_process(target->pid, &more, error);
+		if (!result && merge(modules, &more))
+			result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+		mon_module_list_clear(&more);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+int mon_watched_find(const struct mon_config *config, struct mon_watched *watched_out,
+		     struct mon_error *error)
+{
+	const struct mon_symbol_query query = {
+		.globs = config->globs,
+		.glob_count = config->glob_count,
+		.excludes = config->excludes,
+		.exclude_count = config->exclude_count,
+	};
+	struct mon_module_list modules = {0};
+	int result;
+
+	*watched_out = (struct mon_watched){0};
+	result = find_modules(config, watched_out, &modules, error);
+	if (!result)
+		result = mon_symbols_find(&modules, &query, &watched_out->set, error);
+	if (!result)
+		mon_hazards_find(&modules,
+				 watched_out->target_count ? watched_out->targets[0].pid : 0,
+				 &watched_out->hazard);
+	/* Anyone who watches a process that became another one meanwhile is told so. */
+	for (size_t i = 0; !result && i < watched_out->target_count; i++)
+		if (mon_target_check(&watched_out->targets[i]))
+			result = mon_error_set(error, MON_EXIT_UNAVAILABLE, ESRCH,
+					       "process %d ended before it was watched",
+					       (int)watched_out->targets[i].pid);
+	mon_module_list_clear(&modules);
+	if (result)
+		mon_watched_clear(watched_out);
+	return result;
+}
+
+void mon_watched_clear(struct mon_watched *watched)
+{
+	for (size_t i = 0; i < watched->target_count; i++)
+		mon_target_close(&watched->targets[i]);
+	watched->target_count = 0;
+	mon_function_set_clear(&watched->set);
+}
+
+uint64_t mon_watched_bytes(const struct mon_watched *watched)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < watched->set.function_count; i++) {
+		const struct mon_function *function = &watched->set.functions[i];
+
+		bytes += sizeof(*function) + strlen(function->symbol) + strlen(function->name) + 64;
+	}
+	return bytes;
+}
