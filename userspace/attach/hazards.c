@@ -24,24 +24,29 @@ static const struct {
 
 static const struct {
 	const char *symbol, *what;
+	bool exceptions; /* matters only in a module with watched functions */
 } imports[] = {
-	{"makecontext", "it switches stacks (makecontext)"},
-	{"swapcontext", "it switches stacks (swapcontext)"},
-	{"setcontext", "it switches stacks (setcontext)"},
+	{"makecontext", "it switches stacks (makecontext)", false},
+	{"swapcontext", "it switches stacks (swapcontext)", false},
+	{"setcontext", "it switches stacks (setcontext)", false},
 	/* The unwinder does not get past the kernel's trampoline and calls terminate(). */
-	{"__cxa_throw", "it throws C++ exceptions (__cxa_throw)"},
-	{"_Unwind_RaiseException", "it throws exceptions (_Unwind_RaiseException)"},
-	{"_Unwind_Resume", "exceptions pass through it (_Unwind_Resume)"},
-	{"__gxx_personality_v0", "exceptions pass through it (__gxx_personality_v0)"},
-	{"rust_eh_personality", "Rust panics pass through it"},
+	{"__cxa_throw", "it throws C++ exceptions (__cxa_throw)", true},
+	{"_Unwind_RaiseException", "it throws exceptions (_Unwind_RaiseException)", true},
+	{"_Unwind_Resume", "exceptions pass through it (_Unwind_Resume)", true},
+	{"__gxx_personality_v0", "exceptions pass through it (__gxx_personality_v0)", true},
+	{"rust_eh_personality", "Rust panics pass through it", true},
 };
 
-/* Libraries of the system that have these imports and do not act on their own. */
-static const char *const harmless[] = {"libc.so*",  "libgcc_s*",    "libstdc++*",
-				       "ld-linux*", "libpthread*",  "libdl*",
-				       "libm.so*",  "libjemalloc*", "libtcmalloc*"};
+/*
+ * Libraries of the system that have these imports and do not act on their own: libcrypto switches
+ * stacks only for programs that start ASYNC jobs.
+ */
+static const char *const harmless[] = {"libc.so*",     "libgcc_s*", "libstdc++*", "ld-linux*",
+				       "libpthread*",  "libdl*",    "libm.so*",	  "libjemalloc*",
+				       "libtcmalloc*", "libcrypto*"};
 
 struct look {
+	bool watched; /* the module has functions that will be probed */
 	const char *what;
 	bool sigaltstack;
 };
@@ -53,7 +58,8 @@ static int look_at(const struct mon_elf_symbol *symbol, void *context)
 	if (!symbol->import)
 		return 0;
 	for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++)
-		if (strlen(imports[i].symbol) == symbol->name_length &&
+		if ((look->watched || !imports[i].exceptions) &&
+		    strlen(imports[i].symbol) == symbol->name_length &&
 		    !strncmp(symbol->name, imports[i].symbol, symbol->name_length)) {
 			look->what = imports[i].what;
 			return 1;
@@ -90,10 +96,19 @@ static bool is_harmless(const char *path)
 	return false;
 }
 
-static const char *sign_of(const struct mon_module *module, bool main, pid_t pid)
+static bool is_watched(const struct mon_module *module, const struct mon_function_set *set)
+{
+	for (size_t i = 0; i < set->module_count; i++)
+		if (set->modules[i].device == module->device &&
+		    set->modules[i].inode == module->inode)
+			return true;
+	return false;
+}
+
+static const char *sign_of(const struct mon_module *module, bool watched, bool main, pid_t pid)
 {
 	const char *slash = strrchr(module->path, '/');
-	struct look look = {0};
+	struct look look = {.watched = watched};
 	struct mon_elf *elf;
 	bool go;
 
@@ -103,7 +118,7 @@ static const char *sign_of(const struct mon_module *module, bool main, pid_t pid
 	if (mon_elf_open(module->open_path, module->path, &elf, NULL))
 		return NULL;
 	go = mon_elf_is_go(elf);
-	if (!go && (main || !is_harmless(module->path)))
+	if (!go && (main || watched || !is_harmless(module->path)))
 		(void)mon_elf_symbols(elf, look_at, &look, NULL);
 	mon_elf_close(elf);
 	if (go)
@@ -115,12 +130,13 @@ static const char *sign_of(const struct mon_module *module, bool main, pid_t pid
 		       : NULL;
 }
 
-void mon_hazards_find(const struct mon_module_list *modules, pid_t pid,
-		      struct mon_hazard *hazard_out)
+void mon_hazards_find(const struct mon_module_list *modules, const struct mon_function_set *set,
+		      pid_t pid, struct mon_hazard *hazard_out)
 {
 	*hazard_out = (struct mon_hazard){0};
 	for (size_t i = 0; i < modules->count; i++) {
-		const char *what = sign_of(&modules->modules[i], i == 0, pid);
+		const char *what = sign_of(&modules->modules[i],
+					   is_watched(&modules->modules[i], set), i == 0, pid);
 
 		if (!what)
 			continue;

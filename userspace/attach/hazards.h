@@ -21,9 +21,10 @@ struct mon_hazard {
 
 /*
  * Looks at each module, the main executable first; the first sign found is told. Unreadable files
- * are skipped. @pid, or 0 when only files are known, tells which signals are caught.
+ * are skipped. @set is what will be probed: exceptions matter only there. @pid, or 0 when only
+ * files are known, tells which signals are caught.
  */
-void mon_hazards_find(const struct mon_module_list *modules, pid_t pid,
-		      struct mon_hazard *hazard_out);
+void mon_hazards_find(const struct mon_module_list *modules, const struct mon_function_set *set,
+		      pid_t pid, struct mon_hazard *hazard_out);
 
 #endif

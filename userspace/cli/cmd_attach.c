@@ -85,15 +85,15 @@ static void print_view(const struct mon_view *view, void *context)
 		return;
 	*next_ns = isatty(STDERR_FILENO) ? 0 : view->elapsed_ns + LINE_EVERY_NS;
 	mon_log(MON_LOG_INFO,
-		"%02u:%02u:%02u  %s calls/s  kept %s/s  db %s rows %s  lost %s  breaker %s  "
+		"%02u:%02u:%02u  %s calls/s  kept %s/s  db %s, %s rows  lost %s  breaker %s  "
 		"memory %s/%s  ring %.0f %%  queue %.0f %%",
 		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 3600),
 		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 60 % 60),
 		(unsigned)(view->elapsed_ns / MON_NS_PER_S % 60),
 		mon_format_count(calls, sizeof(calls), (uint64_t)view->calls_per_s),
 		mon_format_count(kept, sizeof(kept), (uint64_t)view->kept_per_s),
-		mon_format_count(rows, sizeof(rows), view->rows),
 		mon_format_bytes(size, sizeof(size), view->file_bytes),
+		mon_format_count(rows, sizeof(rows), view->rows),
 		mon_format_count(lost, sizeof(lost), view->lost),
 		mon_breaker_state_name(view->breaker),
 		mon_format_bytes(used, sizeof(used), view->memory_bytes),

@@ -272,7 +272,7 @@ static void note_hazard(struct mon_monitor *monitor)
 	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
 		if (!monitor->watched.set.functions[i].note)
 			monitor->watched.set.functions[i].note =
-				strdup("entries only: a return probe could end the target");
+				strdup("a return probe could end the target");
 }
 
 MON_DEFINE_CLEANUP(monitor, struct mon_monitor *, mon_monitor_free)

@@ -79,7 +79,7 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 	if (!result)
 		result = mon_symbols_find(&modules, &query, &watched_out->set, error);
 	if (!result)
-		mon_hazards_find(&modules,
+		mon_hazards_find(&modules, &watched_out->set,
 				 watched_out->target_count ? watched_out->targets[0].pid : 0,
 				 &watched_out->hazard);
 	/* Anyone who watches a process that became another one meanwhile is told so. */

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * monbpf as its users run it: real probes on the programs of tests/targets, each call in the
+ * database, the books balanced, the target alive. Refusals: one sentence, the right exit code,
+ * nothing left behind.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "tests/harness/database.h"
+#include "tests/harness/monitor.h"
+#include "tests/harness/scratch.h"
+#include "tests/harness/target.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static char *directory, *database;
+
+static int setup(void **state)
+{
+	(void)state;
+	directory = scratch_new();
+	database = scratch_path(directory, "monbpf.db");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	int result = process_teardown(state);
+
+	scratch_remove(directory);
+	free(database);
+	return result;
+}
+
+static struct monitor *watch(struct target *target, const char *mode, const char *glob)
+{
+	char pid[16];
+	const char *const argv[] = {"attach", "-p", pid,	"-o", database,
+				    "--mode", mode, "--sample", "1",  "--max-overhead",
+				    "0",      glob, NULL};
+	struct monitor *monitor;
+
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	monitor = monitor_start(argv);
+	(void)monitor_wait_line(monitor, "watching", PROCESS_TIMEOUT_MS);
+	return monitor;
+}
+
+static void end(struct monitor *monitor)
+{
+	int status = monitor_stop(monitor);
+
+	if (status)
+		fail_msg("exit %d: %s", status, monitor_stderr(monitor));
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+}
+
+static void every_call_is_a_row(const char *mode)
+{
+	struct target *watched = target_start("calls", "23", NULL);
+	struct target *twin = target_start("calls", "23", NULL);
+	struct monitor *monitor = watch(watched, mode, "watched_*");
+
+	target_go(watched);
+	target_go(twin);
+	assert_int_equal(target_done(watched), 23);
+	assert_int_equal(target_done(twin), 23);
+	end(monitor);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), 23);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE function=(SELECT "
+					  "function FROM functions ORDER BY calls DESC)"),
+			 23);
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT pid) FROM calls"), 1);
+	assert_int_equal(db_int(database, "SELECT max(pid) FROM calls"), target_pid(watched));
+	assert_int_equal(target_finish(watched), 0);
+	assert_int_equal(target_finish(twin), 0);
+}
+
+static void every_call_is_a_row_in_session_mode(void **state)
+{
+	(void)state;
+	every_call_is_a_row("session");
+}
+
+static void every_call_is_a_row_in_multi_mode(void **state)
+{
+	(void)state;
+	every_call_is_a_row("multi");
+}
+
+static void every_call_is_a_row_in_perf_mode(void **state)
+{
+	(void)state;
+	every_call_is_a_row("perf");
+}
+
+static void K07_target_killed(void **state)
+{
+	struct target *target = target_start("calls", "23", NULL);
+	struct monitor *monitor = watch(target, "auto", "watched_*");
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	process_signal(target_process(target), SIGKILL);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stderr(monitor), "ended: target exited"));
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), 23);
+	assert_int_equal(db_int(database, "SELECT end_reason='target exited' FROM run"), 1);
+}
+
+/* What would be killed by a return probe is recognised, watched by entries only, and lives. */
+static void lives(const char *name, const char *sign)
+{
+	struct target *target = target_start(name, NULL);
+	struct monitor *monitor = watch(target, "auto", "watched_*");
+
+	assert_non_null(strstr(monitor_stderr(monitor), sign));
+	target_go(target);
+	assert_true(target_done(target) > 0);
+	end(monitor);
+	assert_true(db_int(database, "SELECT sum(calls) FROM functions") > 0);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE duration_ns NOT NULL"),
+			 0);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void K21_ucontext_target_lives(void **state)
+{
+	(void)state;
+	lives("ucontext", "switches stacks");
+}
+
+static void K22_high_sigaltstack_target_lives(void **state)
+{
+	(void)state;
+	lives("altstack", "sigaltstack");
+}
+
+static void K05_exception_target_lives(void **state)
+{
+	(void)state;
+	lives("exception", "exceptions");
+}
+
+static void runs_append_and_belong_to_whoever_asked(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	assert_int_equal(setenv("SUDO_UID", "65534", 1), 0);
+	assert_int_equal(setenv("SUDO_GID", "65534", 1), 0);
+	for (int run = 1; run <= 2; run++) {
+		struct target *target = target_start("calls", "23", NULL);
+		struct monitor *monitor = watch(target, "auto", "watched_*");
+
+		target_go(target);
+		assert_int_equal(target_done(target), 23);
+		end(monitor);
+		assert_int_equal(target_finish(target), 0);
+	}
+	(void)unsetenv("SUDO_UID");
+	(void)unsetenv("SUDO_GID");
+	assert_int_equal(db_int(database, "SELECT count(*) FROM run WHERE complete"), 2);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM functions WHERE calls=23"), 4);
+	assert_int_equal(stat(database, &status), 0);
+	assert_int_equal(status.st_uid, 65534);
+	assert_int_equal(status.st_mode & 07777, 0600);
+}
+
+static void refused(int expected, const char *part, const char *const argv[])
+{
+	struct monitor *monitor = monitor_start(argv);
+	int status = monitor_wait(monitor, PROCESS_TIMEOUT_MS);
+
+	if (status != expected || !strstr(monitor_stderr(monitor), part))
+		fail_msg("exit %d, expected %d and \"%s\": %s", status, expected, part,
+			 monitor_stderr(monitor));
+	monitor_free(monitor);
+	assert_int_equal(access(database, F_OK), -1);
+}
+
+#define REFUSED(code, part, ...) \
+	refused(code, part, (const char *const[]){"attach", "-o", database, __VA_ARGS__, NULL})
+
+static void bad_input_gets_one_sentence_and_leaves_nothing(void **state)
+{
+	struct target *target = target_start("calls", "23", NULL);
+	char pid[16];
+
+	(void)state;
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	REFUSED(2, "name a process", "parse_*");
+	REFUSED(2, "there is no option", "--nonsense");
+	REFUSED(2, "--sample wants", "-p", pid, "--sample", "1/0");
+	REFUSED(2, "--duration wants", "-p", pid, "-d", "5");
+	REFUSED(2, "--memory-budget wants", "-p", pid, "--memory-budget", "1M");
+	REFUSED(2, "--ring-size wants", "-p", pid, "--ring-size", "5000");
+	REFUSED(2, "exclude each other", "-p", pid, "-b", "/bin/ls");
+	REFUSED(2, "do not fit", "-p", pid, "--memory-budget", "24M", "--ring-size", "32M",
+		"watched_*");
+	REFUSED(5, "4194304", "-p", "4194304"); /* the largest pid there is, and one more */
+	REFUSED(5, "no_such_program", "-p", "no_such_program");
+	REFUSED(5, "kernel thread", "-p", "2");
+	REFUSED(3, "watched_", "-p", pid, "watched_firts");
+	REFUSED(5, "not an ELF file", "-b", "/etc/passwd");
+	REFUSED(5, "is a directory", "-p", pid, "watched_*", "-o", "/");
+	/* None of it hurt the target. */
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void P08_two_monitors_one_output(void **state)
+{
+	struct target *target = target_start("calls", "23", NULL);
+	struct monitor *first = watch(target, "auto", "watched_*"), *second;
+	char pid[16];
+
+	(void)state;
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	second = monitor_start(
+		(const char *const[]){"attach", "-p", pid, "-o", database, "watched_*", NULL});
+	assert_int_equal(monitor_wait(second, PROCESS_TIMEOUT_MS), 5);
+	assert_non_null(strstr(monitor_stderr(second), "another monbpf"));
+	monitor_free(second);
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	end(first);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), 23);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void K23_forked_child_is_foreign_and_said(void **state)
+{
+	struct target *target = target_start("fork", NULL);
+	struct monitor *monitor = watch(target, "auto", "watched_*");
+
+	(void)state;
+	target_go(target);
+	assert_true(target_done(target) > 0);
+	(void)monitor_wait_line(monitor, "monbpf: warning: the target forked", PROCESS_TIMEOUT_MS);
+	end(monitor);
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT pid) FROM calls"), 1);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void list_and_doctor_need_no_target(void **state)
+{
+	char path[4096];
+	struct monitor *list, *doctor;
+
+	(void)state;
+	list = monitor_start((const char *const[]){
+		"list", "-b", target_path("calls", path, sizeof(path)), "watched_*", NULL});
+	assert_int_equal(monitor_wait(list, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(list), "watched_"));
+	monitor_free(list);
+	doctor = monitor_start((const char *const[]){"doctor", NULL});
+	assert_int_equal(monitor_wait(doctor, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(doctor), "attach would use"));
+	monitor_free(doctor);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(every_call_is_a_row_in_session_mode),
+		TEST(every_call_is_a_row_in_multi_mode),
+		TEST(every_call_is_a_row_in_perf_mode),
+		TEST(K07_target_killed),
+		TEST(K21_ucontext_target_lives),
+		TEST(K22_high_sigaltstack_target_lives),
+		TEST(K05_exception_target_lives),
+		TEST(runs_append_and_belong_to_whoever_asked),
+		TEST(bad_input_gets_one_sentence_and_leaves_nothing),
+		TEST(P08_two_monitors_one_output),
+		TEST(K23_forked_child_is_foreign_and_said),
+		TEST(list_and_doctor_need_no_target),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
