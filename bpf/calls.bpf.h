@@ -70,7 +70,7 @@ static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids i
 		mon_read_arguments(ctx, args);
 		call.args = args;
 	}
-	name = bpf_task_storage_get(&thread_names, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	name = mon_create(&thread_names, task);
 	if (!name)
 		__sync_fetch_and_add(&live.run.tasks_unnamed, 1);
 	else if (!name->named)
@@ -82,8 +82,7 @@ static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
 {
 	struct mon_arguments *arguments;
 
-	arguments = bpf_task_storage_get(&thread_arguments, bpf_get_current_task_btf(), NULL,
-					 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	arguments = mon_create(&thread_arguments, bpf_get_current_task_btf());
 	if (!arguments)
 		return false;
 	MON_OPAQUE(index);

@@ -137,7 +137,7 @@ static __noinline struct mon_thread *mon_thread_new(__u32 tgid, __u32 tid)
 	struct mon_thread *thread = NULL;
 
 	if (__sync_fetch_and_add(&live.run.threads, 1) < setup.threads_max)
-		thread = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		thread = mon_create(&threads, task);
 	if (!thread) {
 		__sync_fetch_and_add(&live.run.threads, -1);
 		__sync_fetch_and_add(&live.run.threads_refused, 1);

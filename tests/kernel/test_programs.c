@@ -191,12 +191,7 @@ static void arm(enum mode mode)
 	} else {
 		attach_perf();
 	}
-	/*
-	 * The kernel now and then has no memory at hand for a thread's storage and refuses it; the
-	 * next call gets it. That is counted (see free_all) and is not what these tests are about.
-	 */
-	for (int i = 0; i < 10; i++)
-		watched_first(i);
+	watched_first(0);
 }
 
 static void disarm(void)
@@ -274,10 +269,13 @@ static void free_all(void)
 {
 	const struct mon_counters first = sum_counters(FIRST);
 
-	/* Refused or not, every call is in one place. */
-	assert_int_equal(first.calls, 10);
-	assert_int_equal(first.emitted + first.frame_refused, 10);
-	assert_int_equal(fixture.calls[FIRST], first.emitted);
+	/*
+	 * The story: 3 of 30 runs of these tests missed a first call. The kernel refused to make
+	 * this thread's storage soon after an earlier capture of the same thread, and once only.
+	 */
+	assert_int_equal(first.calls, 1);
+	assert_int_equal(first.frame_refused, 0);
+	assert_int_equal(fixture.calls[FIRST], 1);
 	mon_ring_free(fixture.ring);
 	monbpf_bpf__destroy(fixture.programs);
 }
