@@ -25,10 +25,12 @@ static const struct {
 static const struct {
 	const char *symbol, *what;
 	bool exceptions; /* matters only in a module with watched functions */
-} imports[] = {
+} signs[] = {
 	{"makecontext", "it switches stacks (makecontext)", false},
 	{"swapcontext", "it switches stacks (swapcontext)", false},
 	{"setcontext", "it switches stacks (setcontext)", false},
+	{"jump_fcontext", "it switches stacks (boost.context)", false},
+	{"ASYNC_start_job", "it switches stacks (OpenSSL's ASYNC jobs)", false},
 	/* The unwinder does not get past the kernel's trampoline and calls terminate(). */
 	{"__cxa_throw", "it throws C++ exceptions (__cxa_throw)", true},
 	{"_Unwind_RaiseException", "it throws exceptions (_Unwind_RaiseException)", true},
@@ -55,13 +57,14 @@ static int look_at(const struct mon_elf_symbol *symbol, void *context)
 {
 	struct look *look = context;
 
-	if (!symbol->import)
+	/* A static program has them itself; every one has the unwinder, so that says nothing. */
+	if (!symbol->import && (!symbol->function || !strncmp(symbol->name, "_Unwind_", 8)))
 		return 0;
-	for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++)
-		if ((look->watched || !imports[i].exceptions) &&
-		    strlen(imports[i].symbol) == symbol->name_length &&
-		    !strncmp(symbol->name, imports[i].symbol, symbol->name_length)) {
-			look->what = imports[i].what;
+	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
+		if ((look->watched || !signs[i].exceptions) &&
+		    strlen(signs[i].symbol) == symbol->name_length &&
+		    !strncmp(symbol->name, signs[i].symbol, symbol->name_length)) {
+			look->what = signs[i].what;
 			return 1;
 		}
 	if (symbol->name_length == 11 && !strncmp(symbol->name, "sigaltstack", 11))
@@ -71,12 +74,11 @@ static int look_at(const struct mon_elf_symbol *symbol, void *context)
 
 /*
  * sigaltstack alone says little: python3 imports it and uses it only for faulthandler. It is a sign
- * when the process catches a signal beyond those that every program does.
+ * when the process catches a signal beyond Ctrl-C.
  */
 static bool catches_more(pid_t pid)
 {
-	static const int ordinary[] = {SIGINT,	SIGTERM,  SIGHUP,  SIGCHLD, SIGQUIT,
-				       SIGPIPE, SIGWINCH, SIGALRM, 32,	    33};
+	static const int ordinary[] = {SIGINT, 32, 33}; /* glibc has the last two */
 	uint64_t caught;
 
 	if (pid <= 0 || mon_proc_status(pid, "SigCgt", 16, &caught))
