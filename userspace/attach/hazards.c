@@ -40,12 +40,12 @@ static const struct {
 };
 
 /*
- * Libraries of the system that have these imports and do not act on their own: libcrypto switches
- * stacks only for programs that start ASYNC jobs.
+ * Libraries of the system that have these imports and do not act on their own: libssl and libcrypto
+ * switch stacks only for programs that start ASYNC jobs.
  */
-static const char *const harmless[] = {"libc.so*",     "libgcc_s*", "libstdc++*", "ld-linux*",
-				       "libpthread*",  "libdl*",    "libm.so*",	  "libjemalloc*",
-				       "libtcmalloc*", "libcrypto*"};
+static const char *const harmless[] = {"libc.so*",     "libgcc_s*",  "libstdc++*", "ld-linux*",
+				       "libpthread*",  "libdl*",     "libm.so*",   "libjemalloc*",
+				       "libtcmalloc*", "libcrypto*", "libssl*"};
 
 struct look {
 	bool watched; /* the module has functions that will be probed */
