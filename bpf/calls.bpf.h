@@ -160,7 +160,7 @@ static __noinline void mon_count_orphan(void)
 {
 	struct mon_ids ids = mon_current_ids();
 
-	if (mon_is_watched(ids.tgid) && !live.run.threads_refused)
+	if (mon_is_watched(ids.tgid))
 		__sync_fetch_and_add(&live.run.orphan_returns, 1);
 }
 

@@ -77,12 +77,15 @@ struct mon_histogram {
 /* Processes forked by a watched one, newest overwriting oldest. */
 #define MON_FORKS_REMEMBERED 16
 
-/* One for the whole run: index 0 of its own array. */
+/*
+ * One for the whole run: index 0 of its own array. A return has no frame when its entry was before
+ * the probes were armed or, in multi and perf mode, when the entry was refused one.
+ */
 struct mon_run_counters {
 	__u64 foreign_hits;    /* hits of processes that are not watched; nothing else is done */
 	__u64 threads;	       /* threads that hold frames now */
 	__u64 threads_refused; /* entries without a frame: cap reached or kernel had no memory */
-	__u64 orphan_returns;  /* returns whose entry was before the probes were armed */
+	__u64 orphan_returns;  /* returns without a frame: see below */
 	__u64 tasks_unnamed;   /* task records the ring refused */
 	__u64 execs;	       /* watched processes that called exec */
 	__u64 forks;	       /* children made by watched processes */

@@ -93,6 +93,9 @@ int mon_capture_new(const struct mon_capture_options *options, struct mon_captur
 	result = mon_object_load(options, &capture->object, error);
 	if (result)
 		return result;
+	capture->armed = calloc(options->function_count, sizeof(*capture->armed));
+	if (!capture->armed)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
 	result = map_arrays(capture);
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
@@ -124,6 +127,7 @@ void mon_capture_free(struct mon_capture *capture)
 		(void)munmap(capture->histograms, capture->histograms_bytes);
 	mon_object_clear(&capture->object);
 	free(capture->probes);
+	free(capture->armed);
 	free(capture);
 }
 

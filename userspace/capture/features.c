@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What works here, found by doing it: a link of each kind to a function of our own, which is then
- * called by this thread and by another one. Links are closed by a thread of their own, because each
- * close waits for grace periods of the kernel and nobody needs to wait for that.
+ * called by this thread and by another one. All in a process of its own, which says what it found
+ * and ends: closing a link waits for grace periods of the kernel (0.2 s for the three), and nobody
+ * needs to wait for that. A thread that closes them does not do: a child forked meanwhile (see
+ * object.c) holds the links too, and its end waits instead.
  */
 #include "capture/capture.h"
 
@@ -13,11 +15,13 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #define ATTACH_TYPE_SESSION 57 /* BPF_TRACE_UPROBE_SESSION */
 #define OURSELVES "/proc/self/exe"
@@ -28,10 +32,11 @@
 
 enum kind { KIND_SESSION, KIND_MULTI, KIND_PERF, KINDS };
 
-/* Left to the thread that closes. */
-struct leftovers {
-	struct feature_bpf *skeletons[KINDS];
-	int links[KINDS];
+/* What the process that tries says: 0 or -errno. */
+struct findings {
+	int ring;
+	int kinds[KINDS];
+	uint64_t hits[KINDS];
 };
 
 /* What is probed: one instruction that every kernel emulates, and a body that is not optimised. */
@@ -109,8 +114,7 @@ static int load_kind(enum kind kind, struct feature_bpf **skeleton_out)
 }
 
 /* *hits_out: how many of two calls were seen, the second by another thread. */
-static int try_kind(enum kind kind, uint64_t offset, struct leftovers *leftovers,
-		    uint64_t *hits_out)
+static int try_kind(enum kind kind, uint64_t offset, uint64_t *hits_out)
 {
 	uint64_t cookie = COOKIE;
 	struct feature_bpf *skeleton;
@@ -120,7 +124,6 @@ static int try_kind(enum kind kind, uint64_t offset, struct leftovers *leftovers
 	result = load_kind(kind, &skeleton);
 	if (result)
 		return result;
-	leftovers->skeletons[kind] = skeleton;
 	fd = bpf_program__fd(program_of(skeleton, kind));
 	if (kind == KIND_PERF)
 		fd = mon_link_perf(fd, false, OURSELVES, offset, cookie, getpid());
@@ -130,7 +133,6 @@ static int try_kind(enum kind kind, uint64_t offset, struct leftovers *leftovers
 				    OURSELVES, &offset, &cookie, 1, getpid());
 	if (fd < 0)
 		return fd;
-	leftovers->links[kind] = fd;
 	probed();
 	result = -pthread_create(&thread, NULL, call_probed, NULL);
 	if (result)
@@ -138,19 +140,6 @@ static int try_kind(enum kind kind, uint64_t offset, struct leftovers *leftovers
 	(void)pthread_join(thread, NULL);
 	*hits_out = __atomic_load_n(&skeleton->bss->hits, __ATOMIC_RELAXED) / COOKIE;
 	return *hits_out ? 0 : -EIO;
-}
-
-static void *close_leftovers(void *argument)
-{
-	struct leftovers *leftovers = argument;
-
-	for (int i = 0; i < KINDS; i++) {
-		if (leftovers->links[i] >= 0)
-			(void)close(leftovers->links[i]);
-		feature_bpf__destroy(leftovers->skeletons[i]);
-	}
-	free(leftovers);
-	return NULL;
 }
 
 static int try_ring(void)
@@ -161,6 +150,47 @@ static int try_ring(void)
 		return fd;
 	(void)close(fd);
 	return 0;
+}
+
+/* Whoever asked is not waited for: links and all go with this process, when they go. */
+static void try_all(int answer, uint64_t offset)
+{
+	struct findings findings = {.ring = try_ring()};
+
+	(void)libbpf_set_print(quiet);
+	for (int kind = 0; kind < KINDS; kind++)
+		findings.kinds[kind] = try_kind((enum kind)kind, offset, &findings.hits[kind]);
+	_exit(write(answer, &findings, sizeof(findings)) != sizeof(findings));
+}
+
+/* The child's child tries, so that it is nobody's to wait for. */
+static int find(uint64_t offset, struct findings *findings_out)
+{
+	MON_CLOSE int answer = -1;
+	int ends[2], status;
+	ssize_t got;
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	answer = ends[0];
+	child = fork();
+	if (!child) {
+		(void)close(ends[0]);
+		child = fork();
+		if (!child)
+			try_all(ends[1], offset);
+		_exit(child < 0 ? errno : 0);
+	}
+	(void)close(ends[1]);
+	if (child < 0)
+		return -errno;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+	}
+	do
+		got = read(answer, findings_out, sizeof(*findings_out));
+	while (got < 0 && errno == EINTR);
+	return got == sizeof(*findings_out) ? 0 : -ECHILD;
 }
 
 static const char *why_not(int result, const char *absent)
@@ -186,10 +216,8 @@ static const char *why_not(int result, const char *absent)
 int mon_features_detect(struct mon_features *features_out, struct mon_error *error)
 {
 	struct mon_features features = {0};
-	struct leftovers *leftovers;
-	uint64_t offset = 0, hits[KINDS] = {0};
-	pthread_attr_t detached;
-	pthread_t closer;
+	struct findings findings;
+	uint64_t offset = 0;
 	int result = mon_object_check_capabilities(false, error);
 
 	if (result)
@@ -198,20 +226,19 @@ int mon_features_detect(struct mon_features *features_out, struct mon_error *err
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "cannot read /proc/self/maps: %s", strerror(-result));
-	leftovers = calloc(1, sizeof(*leftovers));
-	if (!leftovers)
-		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
-	for (int i = 0; i < KINDS; i++)
-		leftovers->links[i] = -1;
-	(void)libbpf_set_print(quiet);
-
+	result = find(offset, &findings);
+	if (result)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "the process that tries what this kernel can do failed: %s",
+				     strerror(-result));
 	features.btf = access("/sys/kernel/btf/vmlinux", R_OK) ? -errno : 0;
-	features.ring = try_ring();
-	features.session = try_kind(KIND_SESSION, offset, leftovers, &hits[KIND_SESSION]);
-	features.multi = try_kind(KIND_MULTI, offset, leftovers, &hits[KIND_MULTI]);
-	features.perf = try_kind(KIND_PERF, offset, leftovers, &hits[KIND_PERF]);
-	/* This thread and another one called once each. */
-	features.multi_pid_filter = !features.multi && hits[KIND_MULTI] < 2 ? -EOPNOTSUPP : 0;
+	features.ring = findings.ring;
+	features.session = findings.kinds[KIND_SESSION];
+	features.multi = findings.kinds[KIND_MULTI];
+	features.perf = findings.kinds[KIND_PERF];
+	/* The thread that tried and another one called once each. */
+	features.multi_pid_filter =
+		!features.multi && findings.hits[KIND_MULTI] < 2 ? -EOPNOTSUPP : 0;
 
 	features.btf_why = why_not(features.btf, "the kernel was built without BTF "
 						 "(/sys/kernel/btf/vmlinux)");
@@ -223,11 +250,6 @@ int mon_features_detect(struct mon_features *features_out, struct mon_error *err
 	features.perf_why = why_not(features.perf, "the kernel makes no perf uprobe with an attach "
 						   "cookie (Linux 5.15)");
 
-	(void)pthread_attr_init(&detached);
-	(void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&closer, &detached, close_leftovers, leftovers))
-		(void)close_leftovers(leftovers);
-	(void)pthread_attr_destroy(&detached);
 	*features_out = features;
 	return 0;
 }

@@ -109,7 +109,7 @@ struct group {
 	uint64_t *offsets;
 	uint64_t *cookies; /* index of the function */
 	pid_t pid;	   /* of the link; 0: every process */
-	bool entries_only;
+	bool foreign;	   /* entries only, and nothing is learned of the functions */
 	size_t armed;
 };
 
@@ -140,7 +140,7 @@ static int arm_link(struct group *group, size_t from, size_t count)
 	size_t before = capture->probe_count;
 	int result = 0;
 
-	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->entries_only)
+	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->foreign)
 		result = keep(capture,
 			      mon_link_multi(fds[MON_PROGRAM_RETURN], MON_LINK_MULTI_RETURN,
 					     group->path, group->offsets + from,
@@ -166,7 +166,7 @@ static int arm_perf(struct group *group, size_t at)
 	size_t before = capture->probe_count;
 	int result = 0;
 
-	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->entries_only)
+	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->foreign)
 		result = keep(capture,
 			      mon_link_perf(fds[MON_PROGRAM_RETURN], true, group->path,
 					    group->offsets[at], group->cookies[at], pid),
@@ -179,6 +179,15 @@ static int arm_perf(struct group *group, size_t at)
 	if (result)
 		mon_capture_close_probes(capture, before);
 	return result;
+}
+
+/* A function that is watched in another process has no error to tell. */
+static void refuse(struct group *group, size_t at, int error_number)
+{
+	uint32_t function = (uint32_t)group->cookies[at];
+
+	if (group->foreign || !(group->capture->armed[function] & MON_ARMED_SOMEWHERE))
+		group->set->functions[function].attach_error = error_number;
 }
 
 static int arm(struct group *group, size_t from, size_t count)
@@ -198,8 +207,7 @@ static int arm(struct group *group, size_t from, size_t count)
 			return result;
 		if (count == 1) {
 			/* Nobody else's errno has this number. */
-			group->set->functions[group->cookies[from]].attach_error =
-				result == -KERNEL_ENOTSUPP ? EOPNOTSUPP : -result;
+			refuse(group, from, result == -KERNEL_ENOTSUPP ? EOPNOTSUPP : -result);
 			return 0;
 		}
 	}
@@ -214,9 +222,22 @@ static bool is_of_module(int error)
 	       error == -ESTALE || error == -EBADF;
 }
 
+/* Is this function to be armed now? One whose file was out of reach may be in it now. */
+static bool is_wanted(const struct group *group, size_t function)
+{
+	uint8_t *armed = &group->capture->armed[function];
+	int *attach_error = &group->set->functions[function].attach_error;
+
+	if (!group->foreign && (*armed & MON_ARMED_UNREACHED)) {
+		*armed &= (uint8_t)~MON_ARMED_UNREACHED;
+		*attach_error = 0;
+	}
+	return !*attach_error && !(group->pid == 0 && (*armed & MON_ARMED_WIDE));
+}
+
 /* Arms what is armable in all modules; *armed_out counts. -errno: stop, whatever was armed. */
 static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
-		   bool entries_only, size_t *armed_out)
+		   bool foreign, size_t *armed_out)
 {
 	MON_FREE uint64_t *offsets = calloc(set->function_count + 1, sizeof(*offsets));
 	MON_FREE uint64_t *cookies = calloc(set->function_count + 1, sizeof(*cookies));
@@ -226,7 +247,7 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		.offsets = offsets,
 		.cookies = cookies,
 		.pid = pid,
-		.entries_only = entries_only,
+		.foreign = foreign,
 	};
 
 	if (!offsets || !cookies)
@@ -236,7 +257,7 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		int result;
 
 		for (size_t i = 0; i < set->function_count; i++) {
-			if (set->functions[i].module != module || set->functions[i].attach_error)
+			if (set->functions[i].module != module || !is_wanted(&group, i))
 				continue;
 			offsets[count] = set->functions[i].probe_offset;
 			cookies[count++] = i;
@@ -244,8 +265,11 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		group.path = set->modules[module].open_path;
 		result = arm(&group, 0, count);
 		if (is_of_module(result)) {
-			for (size_t i = 0; i < count; i++)
-				set->functions[cookies[i]].attach_error = -result;
+			for (size_t i = 0; i < count; i++) {
+				refuse(&group, i, -result);
+				if (!foreign)
+					capture->armed[cookies[i]] |= MON_ARMED_UNREACHED;
+			}
 			result = 0;
 		}
 		if (result)
@@ -348,9 +372,6 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 			link_pid = pid;
 	}
 	want_descriptors(capture, set->function_count);
-	/* A link without a pid filter serves every process that was told, from the first on. */
-	if (!result && link_pid == 0 && capture->probe_count)
-		return pidfd >= 0 && has_ended(pidfd) ? explain(-ESRCH, pid, error) : 0;
 	if (!result)
 		result = arm_set(capture, set, link_pid, false, &armed);
 	if (!result && pidfd >= 0 && has_ended(pidfd))
@@ -359,13 +380,18 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 		mon_capture_close_probes(capture, before);
 		return explain(result, pid, error);
 	}
-	if (!armed) {
+	/* A link without a pid filter serves every process that was told, from the first on. */
+	if (!armed && !(link_pid == 0 && before)) {
 		int why = first_error(set);
 
 		return mon_error_set(error, MON_EXIT_UNAVAILABLE, ENODEV,
 				     "none of the %zu functions could be probed (%s)",
 				     set->function_count, strerror(why));
 	}
+	for (size_t i = 0; i < set->function_count; i++)
+		if (!set->functions[i].attach_error && !(capture->armed[i] & MON_ARMED_UNREACHED))
+			capture->armed[i] |= (uint8_t)(MON_ARMED_SOMEWHERE |
+						       (link_pid == 0 ? MON_ARMED_WIDE : 0));
 	capture->attach_ns += mon_clock_now(&mon_clock_system) - started;
 	return 0;
 }
@@ -398,6 +424,7 @@ int mon_capture_detach(struct mon_capture *capture)
 	mon_ns started = mon_clock_now(&mon_clock_system);
 
 	mon_capture_close_probes(capture, 0);
+	memset(capture->armed, 0, capture->options.function_count * sizeof(*capture->armed));
 	capture->detach_ns = mon_clock_now(&mon_clock_system) - started;
 	return 0;
 }

@@ -12,6 +12,13 @@ struct mon_probe {
 	bool at_return;
 };
 
+/* What has become of one function so far. */
+enum mon_armed {
+	MON_ARMED_SOMEWHERE = 1 << 0, /* in at least one process */
+	MON_ARMED_WIDE = 1 << 1,      /* by a link of every process: never again */
+	MON_ARMED_UNREACHED = 1 << 2, /* its file could not be opened then; may be tried again */
+};
+
 struct mon_capture {
 	struct mon_capture_options options;
 	struct mon_object object;
@@ -26,6 +33,7 @@ struct mon_capture {
 
 	struct mon_probe *probes;
 	size_t probe_count, probe_capacity;
+	uint8_t *armed; /* [function_count] enum mon_armed */
 
 	mon_ns attach_ns, detach_ns;
 };
