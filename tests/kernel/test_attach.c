@@ -217,6 +217,8 @@ static void bad_input_gets_one_sentence_and_leaves_nothing(void **state)
 	REFUSED(5, "no_such_program", "-p", "no_such_program");
 	REFUSED(5, "kernel thread", "-p", "2");
 	REFUSED(3, "watched_", "-p", pid, "watched_firts");
+	REFUSED(5, "cannot start", "--", "/nonexistent/program");
+	REFUSED(3, "does not map that library", "libnone:f", "--", "sleep", "100");
 	REFUSED(5, "not an ELF file", "-b", "/etc/passwd");
 	REFUSED(5, "is a directory", "-p", pid, "watched_*", "-o", "/");
 	/* None of it hurt the target. */
@@ -259,6 +261,45 @@ static void K23_forked_child_is_foreign_and_said(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* Held before its first instruction: the call that a program makes at once is there. */
+static void a_command_is_watched_from_its_first_call(void **state)
+{
+	char path[4096];
+	struct monitor *monitor;
+
+	(void)state;
+	monitor = monitor_start(
+		(const char *const[]){"attach", "-o", database, "--sample", "1", "watched_*", "--",
+				      target_path("calls", path, sizeof(path)), "23", NULL});
+	(void)process_wait_line(monitor_process(monitor), PROCESS_STDOUT, "ready",
+				PROCESS_TIMEOUT_MS);
+	process_say(monitor_process(monitor), "go\n");
+	(void)process_wait_line(monitor_process(monitor), PROCESS_STDOUT, "done 23",
+				PROCESS_TIMEOUT_MS);
+	process_close_stdin(monitor_process(monitor));
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), 23);
+	assert_int_equal(db_int(database, "SELECT target_status FROM run"), 0);
+}
+
+static void a_commands_exit_status_passes_through(void **state)
+{
+	struct monitor *monitor = monitor_start(
+		(const char *const[]){"attach", "-o", database, "--sample", "1", "libc:malloc",
+				      "--", "sh", "-c", "exit 3", NULL});
+
+	(void)state;
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 3);
+	assert_null(strstr(monitor_stderr(monitor), "no return probes"));
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+	/* The loader maps libc before any of it runs: what it allocates first is counted. */
+	assert_true(db_int(database, "SELECT calls FROM functions") > 0);
+	assert_int_equal(db_int(database, "SELECT target_status FROM run"), 3 << 8);
+}
+
 static void list_and_doctor_need_no_target(void **state)
 {
 	char path[4096];
@@ -292,6 +333,8 @@ int main(void)
 		TEST(bad_input_gets_one_sentence_and_leaves_nothing),
 		TEST(P08_two_monitors_one_output),
 		TEST(K23_forked_child_is_foreign_and_said),
+		TEST(a_command_is_watched_from_its_first_call),
+		TEST(a_commands_exit_status_passes_through),
 		TEST(list_and_doctor_need_no_target),
 	};
 

@@ -48,7 +48,8 @@ static const char *const harmless[] = {"libc.so*",     "libgcc_s*",  "libstdc++*
 				       "libtcmalloc*", "libcrypto*", "libssl*"};
 
 struct look {
-	bool watched; /* the module has functions that will be probed */
+	bool watched;  /* the module has functions that will be probed */
+	bool harmless; /* it offers stack switching to others */
 	const char *what;
 	bool sigaltstack;
 };
@@ -61,7 +62,7 @@ static int look_at(const struct mon_elf_symbol *symbol, void *context)
 	if (!symbol->import && (!symbol->function || !strncmp(symbol->name, "_Unwind_", 8)))
 		return 0;
 	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
-		if ((look->watched || !signs[i].exceptions) &&
+		if ((signs[i].exceptions ? look->watched : !look->harmless) &&
 		    strlen(signs[i].symbol) == symbol->name_length &&
 		    !strncmp(symbol->name, signs[i].symbol, symbol->name_length)) {
 			look->what = signs[i].what;
@@ -110,7 +111,7 @@ static bool is_watched(const struct mon_module *module, const struct mon_functio
 static const char *sign_of(const struct mon_module *module, bool watched, bool main, pid_t pid)
 {
 	const char *slash = strrchr(module->path, '/');
-	struct look look = {.watched = watched};
+	struct look look = {.watched = watched, .harmless = is_harmless(module->path)};
 	struct mon_elf *elf;
 	bool go;
 
@@ -120,7 +121,7 @@ static const char *sign_of(const struct mon_module *module, bool watched, bool m
 	if (mon_elf_open(module->open_path, module->path, &elf, NULL))
 		return NULL;
 	go = mon_elf_is_go(elf);
-	if (!go && (main || watched || !is_harmless(module->path)))
+	if (!go && (main || watched || !look.harmless))
 		(void)mon_elf_symbols(elf, look_at, &look, NULL);
 	mon_elf_close(elf);
 	if (go)

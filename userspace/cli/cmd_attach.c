@@ -15,6 +15,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #define GLOBS_MAX 1024
 #define LINE_EVERY_NS (10 * MON_NS_PER_S)
@@ -22,6 +23,7 @@
 static const char help[] =
 	"usage: monbpf attach -p PID|NAME... [OPTION]... [GLOB]...\n"
 	"       monbpf attach -b PATH [OPTION]... [GLOB]...\n"
+	"       monbpf attach [OPTION]... [GLOB]... -- COMMAND [ARG]...\n"
 	"\n"
 	"Watches functions of a running process and keeps what they did in an SQLite file, until\n"
 	"Ctrl-C, the end of the target or --duration. GLOB is a function (parse_*), or LIB:GLOB of "
@@ -30,6 +32,7 @@ static const char help[] =
 	"\n"
 	"  -p, --pid PID|NAME       a process, by number or unique name; repeatable, at most 64\n"
 	"  -b, --binary PATH        every process that maps this file, now or later\n"
+	"  -- COMMAND ARG...        started held, armed, let go; its exit status passes through\n"
 	"  -s, --symbol GLOB        the same as GLOB\n"
 	"  -x, --exclude GLOB       not these; repeatable\n"
 	"  -o, --output FILE        the database (./monbpf.db); runs append to it\n"
@@ -134,7 +137,7 @@ static int run(const struct mon_config *config, bool strict)
 	struct mon_outcome_of_run outcome;
 	struct mon_error error = {0};
 	uint64_t next_ns = 0;
-	int result = mon_monitor_new(config, &running, &error);
+	int status, result = mon_monitor_new(config, &running, &error);
 
 	if (result)
 		return failed(&error);
@@ -147,6 +150,7 @@ static int run(const struct mon_config *config, bool strict)
 	result = mon_monitor_run(running, print_view, &next_ns, &outcome, &error);
 	(void)signal(SIGINT, SIG_DFL);
 	(void)signal(SIGTERM, SIG_DFL);
+	status = mon_monitor_wait_command(running);
 	mon_monitor_free(running);
 	running = NULL;
 	if (outcome.foreign_hits)
@@ -166,6 +170,8 @@ static int run(const struct mon_config *config, bool strict)
 	mon_log(MON_LOG_INFO, "ended: %s", outcome.reason);
 	if (mon_report_print(&report, stdout, &error))
 		return failed(&error);
+	if (status != -1)
+		return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return strict && outcome.sum.lost ? MON_EXIT_LOSS : MON_EXIT_OK;
 }
 
@@ -231,7 +237,7 @@ int mon_cli_attach(int argc, char **argv)
 	static struct mon_config config;
 	bool strict = false, rounded;
 	uint64_t number;
-	int option;
+	int option, command_at = 0;
 
 	config = (struct mon_config){.output = "./monbpf.db",
 				     .globs = globs,
@@ -240,6 +246,13 @@ int mon_cli_attach(int argc, char **argv)
 				     .owner_uid = (uid_t)number_of("SUDO_UID", getuid()),
 				     .owner_gid = (gid_t)number_of("SUDO_GID", getgid())};
 	join_words(argc, argv, command_line, sizeof(command_line));
+	for (int i = 1; i < argc && !command_at; i++)
+		if (strcmp(argv[i], "--") == 0)
+			command_at = i + 1;
+	if (command_at == argc)
+		return usage("a command is missing after", "--");
+	if (command_at) /* its options are its own */
+		argc = command_at - 1;
 	optind = 0;
 	while ((option = getopt_long(argc, argv, ":p:b:s:x:o:d:cvh", long_options, NULL)) != -1) {
 		switch (option) {
@@ -363,15 +376,17 @@ int mon_cli_attach(int argc, char **argv)
 			return usage("there is no option", argv[optind - 1]);
 		}
 	}
+	if (command_at)
+		config.command = argv + command_at;
 	for (; optind < argc; optind++) {
 		if (config.glob_count == GLOBS_MAX)
 			return usage("at most 1024 globs", NULL);
 		globs[config.glob_count++] = argv[optind];
 	}
-	if (!config.target_count && !config.binary)
-		return usage("name a process with -p or a file with -b", NULL);
-	if (config.target_count && config.binary)
-		return usage("-p and -b exclude each other", NULL);
+	if (!config.target_count && !config.binary && !config.command)
+		return usage("name a process with -p, a file with -b, or a command after --", NULL);
+	if ((config.target_count > 0) + (config.binary != NULL) + (config.command != NULL) > 1)
+		return usage("-p, -b and a command exclude each other", NULL);
 	if (!config.output[0])
 		return usage("-o wants a file name", NULL);
 	return run(&config, strict);

@@ -12,7 +12,8 @@
 struct mon_config {
 	const char *targets[MON_TARGETS_MAX]; /* pids or names */
 	size_t target_count;
-	const char *binary; /* every process that maps it; then no targets */
+	char *const *command; /* started for the run; then no targets. NULL: none */
+	const char *binary;   /* every process that maps it; then no targets */
 	const char *const *globs, *const *excludes;
 	size_t glob_count, exclude_count;
 	const char *output;

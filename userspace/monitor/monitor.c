@@ -46,7 +46,7 @@ struct mon_monitor {
 	mon_wall_ns started_wall_ns;
 	uint64_t calls_before, kept_before, forks_seen;
 	mon_ns tick_before_ns;
-	bool size_told;
+	bool size_told, command;
 	uint32_t left_out;
 	struct mon_view_row *rows;
 	uint64_t *calls_seen, *self_seen;
@@ -170,6 +170,8 @@ static int arm(struct mon_monitor *monitor, struct mon_error *error)
 					       "process %d ended before it was watched",
 					       (int)monitor->watched.targets[i].pid);
 	}
+	if (!result && monitor->watched.command.pid)
+		monitor->command = true;
 	for (size_t i = 0; !result && i < set->function_count; i++)
 		if (set->functions[i].attach_error) {
 			monitor->left_out++;
@@ -356,6 +358,15 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 								 : MON_STORE_SIZE_DEFAULT_BYTES,
 		.plan_bytes = monitor->plan.total_bytes,
 	};
+}
+
+int mon_monitor_wait_command(struct mon_monitor *monitor)
+{
+	int status = -1;
+
+	if (!monitor->command || !mon_command_reap(&monitor->watched.command, true, &status))
+		return -1;
+	return status;
 }
 
 void mon_monitor_stop(struct mon_monitor *monitor)
@@ -563,6 +574,10 @@ static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcom
 	result = mon_capture_flush_open(monitor->capture);
 	if (result)
 		mon_log(MON_LOG_WARNING, "open calls could not be read: %s", strerror(-result));
+	outcome->command_status = -1;
+	if (monitor->command)
+		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
+	end.target_status = outcome->command_status;
 	outcome->store_result = mon_workers_drain(monitor->workers, DRAIN_NS);
 	if (mon_workers_tick_written(monitor->workers))
 		mon_ledger_commit(monitor->ledger);
@@ -599,6 +614,11 @@ int mon_monitor_run(struct mon_monitor *monitor,
 	int result;
 
 	monitor->tick_before_ns = monitor->last_clock_ns = monitor->started_ns;
+	if (monitor->command) {
+		result = mon_command_release(&monitor->watched.command, error);
+		if (result)
+			return result;
+	}
 	outcome.reason = watch(monitor, on_tick, context);
 	result = finish(monitor, &outcome);
 	*outcome_out = outcome;

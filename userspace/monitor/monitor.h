@@ -52,7 +52,8 @@ struct mon_outcome_of_run {
 	bool complete;
 	uint64_t foreign_hits, missed;
 	const char *reason;
-	int store_result; /* 0, or why the database lacks something */
+	int command_status; /* wait status, or -1: none, or it still runs */
+	int store_result;   /* 0, or why the database lacks something */
 };
 
 int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monitor_out,
@@ -62,6 +63,8 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 int mon_monitor_run(struct mon_monitor *monitor,
 		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
 		    struct mon_outcome_of_run *outcome_out, struct mon_error *error);
+/* Waits for the COMMAND to end: its wait status, or -1 when there is none. */
+int mon_monitor_wait_command(struct mon_monitor *monitor);
 void mon_monitor_stop(struct mon_monitor *monitor);
 
 #endif

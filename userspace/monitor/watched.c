@@ -33,6 +33,51 @@ static int merge(struct mon_module_list *into, struct mon_module_list *from)
 	return 0;
 }
 
+/* Is every library that a glob names mapped? */
+static bool libraries_mapped(pid_t pid, void *context)
+{
+	const struct mon_config *config = context;
+	struct mon_module_list modules = {0};
+	bool all = true;
+
+	if (mon_modules_of_process(pid, &modules, NULL))
+		return false;
+	for (size_t i = 0; i < config->glob_count && all; i++) {
+		size_t length;
+		bool found = false;
+
+		(void)mon_symbol_glob_split(config->globs[i], &length);
+		if (!length)
+			continue;
+		MON_FREE char *library = strndup(config->globs[i], length);
+
+		for (size_t k = 0; library && k < modules.count && !found; k++)
+			found = mon_module_name_match(library, modules.modules[k].path);
+		all = found;
+	}
+	mon_module_list_clear(&modules);
+	return all;
+}
+
+static int start_command(const struct mon_config *config, struct mon_watched *watched,
+			 struct mon_module_list *modules, struct mon_error *error)
+{
+	struct mon_target *target = &watched->targets[0];
+	int result = mon_command_start(config->command, &watched->command, error);
+
+	if (!result)
+		result = mon_command_run_until(&watched->command, libraries_mapped, (void *)config,
+					       error);
+	if (!result)
+		result = mon_target_open_pid(watched->command.pid, target, error);
+	if (result)
+		return result;
+	watched->target_count = 1;
+	(void)snprintf(watched->title, sizeof(watched->title), "%s (pid %d)", target->comm,
+		       (int)target->pid);
+	return mon_modules_of_process(target->pid, modules, error);
+}
+
 static int find_modules(const struct mon_config *config, struct mon_watched *watched,
 			struct mon_module_list *modules, struct mon_error *error)
 {
@@ -41,6 +86,8 @@ static int find_modules(const struct mon_config *config, struct mon_watched *wat
 			       MON_ESCAPED(config->binary));
 		return mon_modules_of_file(config->binary, modules, error);
 	}
+	if (config->command)
+		return start_command(config, watched, modules, error);
 	for (size_t i = 0; i < config->target_count; i++) {
 		struct mon_target *target = &watched->targets[i];
 		struct mon_module_list more = {0};
@@ -80,7 +127,10 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 		result = mon_symbols_find(&modules, &query, &watched_out->set, error);
 	if (!result)
 		mon_hazards_find(&modules, &watched_out->set,
-				 watched_out->target_count ? watched_out->targets[0].pid : 0,
+				 /* What has not begun catches no signal yet. */
+				 watched_out->target_count && !config->command
+					 ? watched_out->targets[0].pid
+					 : 0,
 				 &watched_out->hazard);
 	/* Anyone who watches a process that became another one meanwhile is told so. */
 	for (size_t i = 0; !result && i < watched_out->target_count; i++)
@@ -99,6 +149,8 @@ void mon_watched_clear(struct mon_watched *watched)
 	for (size_t i = 0; i < watched->target_count; i++)
 		mon_target_close(&watched->targets[i]);
 	watched->target_count = 0;
+	if (watched->command.held)
+		mon_command_kill(&watched->command);
 	mon_function_set_clear(&watched->set);
 }
 

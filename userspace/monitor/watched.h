@@ -3,13 +3,15 @@
 #ifndef MON_WATCHED_H
 #define MON_WATCHED_H
 
+#include "attach/command.h"
 #include "attach/hazards.h"
 #include "attach/target.h"
 #include "monitor/config.h"
 
 struct mon_watched {
 	struct mon_target targets[MON_TARGETS_MAX];
-	size_t target_count; /* 0 with --binary */
+	size_t target_count;	    /* 0 with --binary */
+	struct mon_command command; /* pid 0: none. Held until it is released */
 	struct mon_function_set set;
 	struct mon_hazard hazard;
 	char title[256]; /* "redis-server (pid 4242)", escaped */
