@@ -13,7 +13,7 @@ HARNESS := $(BUILD)/tests/libharness.a
 TEST_NAMES := $(sort $(basename $(wildcard tests/unit/test_*.c tests/kernel/test_*.c \
 	tests/fault/test_*.c)))
 TEST_PROGRAMS := $(TEST_NAMES:%=$(BUILD)/%)
-BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/*.c)))
+BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/bench/bench_*.c)))
 TARGET_C := $(sort $(wildcard tests/targets/*.c))
 TARGET_CXX := $(sort $(wildcard tests/targets/*.cc))
 TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%) \
@@ -57,6 +57,16 @@ $(TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
 	$(say) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+# Programs that do nothing, to compare with.
+$(BUILD)/tests/bench/empty.bpf.o: tests/bench/empty.bpf.c vmlinux/vmlinux.h
+	$(say) BPF $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+$(BUILD)/tests/bench/empty.skel.h: $(BUILD)/tests/bench/empty.bpf.o
+	$(say) SKEL $@
+	$(Q)$(BPFTOOL) gen skeleton $< name empty_bpf > $@.tmp && mv $@.tmp $@
+$(BUILD)/tests/bench/bench_capture.o: $(BUILD)/tests/bench/empty.skel.h
 
 tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS)
 

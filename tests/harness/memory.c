@@ -93,3 +93,30 @@ uint64_t memory_bpf_bytes(pid_t pid)
 	(void)closedir(dir);
 	return total;
 }
+
+uint64_t memory_mapped_bpf_bytes(pid_t pid)
+{
+	unsigned long long total = 0, kib;
+	bool bpf = false;
+	char path[64];
+	char line[512];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		fail_msg("cannot open %s", path);
+	while (fgets(line, sizeof(line), file)) {
+		if (strchr(line, '-') && strchr(line, '-') < strchr(line, ' '))
+			bpf = strstr(line, "anon_inode:bpf-map") != NULL;
+		else if (bpf && sscanf(line, "Rss: %llu", &kib) == 1)
+			total += kib * 1024;
+	}
+	(void)fclose(file);
+	return total;
+}
+
+uint64_t memory_total_bytes(pid_t pid)
+{
+	return memory_peak_bytes(pid) - memory_mapped_bpf_bytes(pid) + memory_bpf_bytes(pid);
+}

@@ -51,14 +51,15 @@ static void fake_open(struct fake *fake, uint64_t first_position, uint32_t arg_c
 	fake->page = (size_t)sysconf(_SC_PAGESIZE);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)(fake->page + SIZE)), 0);
-	/* A page that may not be touched follows: reading past the second copy is a crash. */
-	fake->producer_pages = mmap(NULL, fake->page * 2 + 2 * SIZE, PROT_NONE,
-				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* A page that may not be touched follows: reading further than the ring maps is a crash. */
+	fake->producer_pages =
+		mmap(NULL, fake->page * 3 + SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(fake->producer_pages != MAP_FAILED);
 	assert_true(mmap(fake->producer_pages, fake->page + SIZE, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
-	assert_true(mmap(fake->producer_pages + fake->page + SIZE, SIZE, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, (off_t)fake->page) != MAP_FAILED);
+	assert_true(mmap(fake->producer_pages + fake->page + SIZE, fake->page,
+			 PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			 (off_t)fake->page) != MAP_FAILED);
 	close(fd);
 	fake->consumer = aligned_alloc(fake->page, fake->page);
 	assert_non_null(fake->consumer);
@@ -73,7 +74,7 @@ static void fake_open(struct fake *fake, uint64_t first_position, uint32_t arg_c
 static void fake_close(struct fake *fake)
 {
 	mon_ring_free(fake->ring);
-	munmap(fake->producer_pages, fake->page * 2 + 2 * SIZE);
+	munmap(fake->producer_pages, fake->page * 3 + SIZE);
 	free(fake->consumer);
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The kernel's ring buffer (kernel/bpf/ringbuf.c), read by ourselves. Its map is mapped as a
- * consumer page that we write, a producer page that we only read, and the data twice in a row, so
- * that a record which wraps is still contiguous. Each record is a header (u32 length with a busy
+ * consumer page that we write, a producer page that we only read, the data, and the data's first
+ * page once more, so that a record which wraps is still contiguous. (The kernel would map all of
+ * the data twice; a record is far smaller than a page, and mapped pages count as ours in RSS.) Each
+ * record is a header (u32 length with a busy
  * and a discard bit, u32 page offset), the payload, and padding to 8 bytes.
  *
  * The reader thread pops, the writer thread peeks and acknowledges; `read` and the counts are
@@ -28,7 +30,7 @@
 #define CHILD_SLACK_NS 1000000ull
 
 struct mon_ring {
-	const char *data; /* size bytes, twice */
+	const char *data; /* size bytes, and the first page of them again */
 	uint64_t mask;
 	const uint64_t *producer;
 	uint64_t *consumer;
@@ -70,7 +72,7 @@ static void add(uint64_t *value, uint64_t amount)
 
 static int map_pages(struct mon_ring *ring, const struct mon_ring_options *options, size_t page)
 {
-	size_t bytes[2] = {page, page + 2 * options->size_bytes};
+	size_t bytes[2] = {page, page + options->size_bytes + page};
 	off_t offsets[2] = {0, (off_t)page};
 	int protections[2] = {PROT_READ | PROT_WRITE, PROT_READ};
 

@@ -17,23 +17,26 @@
 
 struct mon_ring;
 
+/* So many bytes of any record may be read, whatever its header says. */
+#define MON_RING_READABLE_BYTES 2048
+
 struct mon_ring_options {
 	int map_fd; /* BPF_MAP_TYPE_RINGBUF; stays the caller's */
 	size_t size_bytes;
 	uint32_t function_count; /* a record naming a function past it is invalid */
 	uint32_t arg_count;	 /* what this run captures */
-	/* Tests: pages laid out as the kernel does, instead of map_fd (which is then -1). */
+	/* Tests: pages laid out as ring.c maps them, instead of map_fd (which is then -1). */
 	void *consumer_page;
-	void *producer_pages; /* producer page, then the data twice */
+	void *producer_pages; /* producer page, the data, the data's first page again */
 };
 
 /* One record, in the ring's own memory: valid until its position is acknowledged. */
 struct mon_record {
-	uint64_t position; /* of its header: its identity */
-	uint64_t end;	   /* position after it: acknowledging this gives its space back */
-	const void *data;  /* struct mon_call_event or mon_task_event, by the first byte */
-	uint32_t size_bytes;
-	int invalid; /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
+	uint64_t position;   /* of its header: its identity */
+	uint64_t end;	     /* position after it: acknowledging this gives its space back */
+	const void *data;    /* struct mon_call_event or mon_task_event, by the first byte */
+	uint32_t size_bytes; /* as the header says; see MON_RING_READABLE_BYTES */
+	int invalid;	     /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
 };
 
 struct mon_ring_stats {
