@@ -26,6 +26,25 @@ void mon_log_set_frame(void (*before)(void *), void (*after)(void *), void *cont
 	pthread_mutex_unlock(&log_lock);
 }
 
+/* log_lock */
+static void framed(const char *line, size_t length)
+{
+	if (frame_before)
+		frame_before(frame_context);
+	/* Nothing sensible is left to do when stderr itself is gone. */
+	if (length && write(STDERR_FILENO, line, length) < 0)
+		(void)0;
+	if (frame_after)
+		frame_after(frame_context);
+}
+
+void mon_log_redraw(void)
+{
+	pthread_mutex_lock(&log_lock);
+	framed(NULL, 0);
+	pthread_mutex_unlock(&log_lock);
+}
+
 void mon_log(enum mon_log_level level, const char *format, ...)
 {
 	static const char *const prefixes[] = {
@@ -51,12 +70,6 @@ void mon_log(enum mon_log_level level, const char *format, ...)
 	line[used++] = '\n';
 
 	pthread_mutex_lock(&log_lock);
-	if (frame_before)
-		frame_before(frame_context);
-	/* Nothing sensible is left to do when stderr itself is gone. */
-	if (write(STDERR_FILENO, line, (size_t)used) < 0)
-		(void)0;
-	if (frame_after)
-		frame_after(frame_context);
+	framed(line, (size_t)used);
 	pthread_mutex_unlock(&log_lock);
 }

@@ -20,6 +20,8 @@ void mon_log_set_verbose(bool verbose);
 
 /* Called, under the log's lock, before and after each line; NULLs remove. */
 void mon_log_set_frame(void (*before)(void *), void (*after)(void *), void *context);
+/* Both, without a line between them: the view has something new to show. */
+void mon_log_redraw(void);
 
 /* One line, "monbpf: " or "monbpf: warning: " before it. Outside strings are escaped by callers. */
 void mon_log(enum mon_log_level level, const char *format, ...)

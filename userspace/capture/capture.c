@@ -166,10 +166,14 @@ void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
 	counters_out->min_ns = min_ns;
 	counters_out->max_ns = max_ns;
 	counters_out->recent_max_ns = recent_max_ns;
-	/* Without returns there is one histogram for all, and it stays empty. */
 	if (histogram_out)
-		*histogram_out =
-			capture->histograms[capture->options.returns ? function : 0].buckets;
+		*histogram_out = mon_capture_histogram(capture, function);
+}
+
+const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_t function)
+{
+	/* Without returns there is one histogram for all, and it stays empty. */
+	return capture->histograms[capture->options.returns ? function : 0].buckets;
 }
 
 void mon_capture_read_run_counters(const struct mon_capture *capture,

@@ -60,6 +60,13 @@ struct mon_capture_cost {
 	uint64_t bpf_bytes; /* memlock of every map and program (fdinfo) */
 };
 
+/* Calls of one function that have begun and not ended. */
+struct mon_open_calls {
+	uint32_t count;
+	pid_t tid;	  /* of the oldest */
+	mon_ns oldest_ns; /* CLOCK_MONOTONIC; 0: none */
+};
+
 int mon_capture_new(const struct mon_capture_options *options, struct mon_capture **capture_out,
 		    struct mon_error *error);
 void mon_capture_free(struct mon_capture *capture); /* detaches what is attached */
@@ -87,8 +94,10 @@ void mon_capture_read_run_counters(const struct mon_capture *capture,
 				   struct mon_run_counters *counters_out);
 /* Hits that the kernel dropped before a program ran (perf mode, recursion); not by function. */
 uint64_t mon_capture_missed(const struct mon_capture *capture);
-/* Calls open now, by function: @open_out[function_count], oldest start in @oldest_ns_out (or 0). */
-int mon_capture_read_open(struct mon_capture *capture, uint32_t *open_out, mon_ns *oldest_ns_out);
+/* The durations of one function since the start, as they grow: u32 that may wrap. */
+const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_t function);
+/* Calls open now, by function: @open_out[function_count]. 0 or -errno. */
+int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out);
 
 void mon_capture_write_policy(struct mon_capture *capture, uint32_t function,
 			      struct mon_policy policy);

@@ -52,8 +52,7 @@ static int iterate(int program_fd, void (*each)(const struct mon_thread *thread,
 
 struct opened {
 	uint32_t function_count;
-	uint32_t *open;
-	mon_ns *oldest_ns;
+	struct mon_open_calls *open;
 };
 
 /* The thread may run meanwhile: anything can be torn, nothing may lead out of bounds. */
@@ -65,27 +64,28 @@ static void count_open(const struct mon_thread *thread, void *context)
 		uint32_t function = thread->frames[i].function;
 		mon_ns start_ns = thread->frames[i].start_ns;
 
+		struct mon_open_calls *open;
+
 		if (function >= opened->function_count)
 			continue;
-		opened->open[function]++;
-		if (opened->oldest_ns &&
-		    (!opened->oldest_ns[function] || start_ns < opened->oldest_ns[function]))
-			opened->oldest_ns[function] = start_ns;
+		open = &opened->open[function];
+		open->count++;
+		if (!open->oldest_ns || start_ns < open->oldest_ns) {
+			open->oldest_ns = start_ns;
+			open->tid = (pid_t)thread->tid;
+		}
 	}
 }
 
-int mon_capture_read_open(struct mon_capture *capture, uint32_t *open_out, mon_ns *oldest_ns_out)
+int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out)
 {
 	struct opened opened = {
 		.function_count = capture->options.function_count,
 		.open = open_out,
-		.oldest_ns = oldest_ns_out,
 	};
 	int program = capture->object.fds[MON_PROGRAM_OPEN];
 
 	memset(open_out, 0, opened.function_count * sizeof(*open_out));
-	if (oldest_ns_out)
-		memset(oldest_ns_out, 0, opened.function_count * sizeof(*oldest_ns_out));
 	return program < 0 ? 0 : iterate(program, count_open, &opened);
 }
 

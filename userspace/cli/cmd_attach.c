@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/view.h"
 #include "monitor/monitor.h"
 #include "report/report.h"
 
@@ -18,7 +19,6 @@
 #include <sys/wait.h>
 
 #define GLOBS_MAX 1024
-#define LINE_EVERY_NS (10 * MON_NS_PER_S)
 
 static const char help[] =
 	"usage: monbpf attach -p PID|NAME... [OPTION]... [GLOB]...\n"
@@ -79,31 +79,6 @@ static int failed(const struct mon_error *error)
 	return error->exit_code ? (int)error->exit_code : MON_EXIT_RUNTIME;
 }
 
-static void print_view(const struct mon_view *view, void *context)
-{
-	uint64_t *next_ns = context;
-	char calls[32], kept[32], rows[32], lost[32], size[32], used[32], limit[32];
-
-	if (view->elapsed_ns < *next_ns)
-		return;
-	*next_ns = isatty(STDERR_FILENO) ? 0 : view->elapsed_ns + LINE_EVERY_NS;
-	mon_log(MON_LOG_INFO,
-		"%02u:%02u:%02u  %s calls/s  kept %s/s  db %s, %s rows  lost %s  breaker %s  "
-		"memory %s/%s  ring %.0f %%  queue %.0f %%",
-		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 3600),
-		(unsigned)(view->elapsed_ns / MON_NS_PER_S / 60 % 60),
-		(unsigned)(view->elapsed_ns / MON_NS_PER_S % 60),
-		mon_format_count(calls, sizeof(calls), (uint64_t)view->calls_per_s),
-		mon_format_count(kept, sizeof(kept), (uint64_t)view->kept_per_s),
-		mon_format_bytes(size, sizeof(size), view->file_bytes),
-		mon_format_count(rows, sizeof(rows), view->rows),
-		mon_format_count(lost, sizeof(lost), view->lost),
-		mon_breaker_state_name(view->breaker),
-		mon_format_bytes(used, sizeof(used), view->memory_bytes),
-		mon_format_bytes(limit, sizeof(limit), view->memory_limit_bytes),
-		100 * view->ring_used, 100 * view->queue_used);
-}
-
 static void say_start(const struct mon_monitor *monitor, const struct mon_config *config)
 {
 	struct mon_description run;
@@ -136,7 +111,7 @@ static int run(const struct mon_config *config, bool strict)
 	struct mon_report_options report = {.path = config->output, .head_only = true};
 	struct mon_outcome_of_run outcome;
 	struct mon_error error = {0};
-	uint64_t next_ns = 0;
+	struct mon_live *live;
 	int status, result = mon_monitor_new(config, &running, &error);
 
 	if (result)
@@ -147,7 +122,9 @@ static int run(const struct mon_config *config, bool strict)
 	(void)sigaction(SIGHUP, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	say_start(running, config);
-	result = mon_monitor_run(running, print_view, &next_ns, &outcome, &error);
+	live = mon_live_new(isatty(STDERR_FILENO));
+	result = mon_monitor_run(running, mon_live_show, live, &outcome, &error);
+	mon_live_free(live);
 	(void)signal(SIGINT, SIG_DFL);
 	(void)signal(SIGTERM, SIG_DFL);
 	status = mon_monitor_wait_command(running);

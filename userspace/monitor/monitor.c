@@ -44,12 +44,11 @@ struct mon_monitor {
 	int stop_fd;
 	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
 	mon_wall_ns started_wall_ns;
-	uint64_t calls_before, kept_before, forks_seen;
-	mon_ns tick_before_ns;
+	uint64_t forks_seen, bpf_bytes;
 	bool size_told, command;
 	uint32_t left_out;
-	struct mon_view_row *rows;
-	uint64_t *calls_seen, *self_seen;
+	struct mon_look *look;
+	uint32_t *one_in; /* what each function's policy keeps now */
 };
 
 static int plan_memory(struct mon_monitor *monitor, struct mon_error *error)
@@ -150,6 +149,14 @@ static struct mon_policy policy_of(const struct mon_monitor *monitor, size_t fun
 	return mon_sample_policy(monitor->rules[function], calls_per_s);
 }
 
+static void write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s)
+{
+	struct mon_policy policy = policy_of(monitor, function, calls_per_s);
+
+	monitor->one_in[function] = mon_sample_word_n(policy.sample);
+	mon_capture_write_policy(monitor->capture, function, policy);
+}
+
 static int arm(struct mon_monitor *monitor, struct mon_error *error)
 {
 	struct mon_function_set *set = &monitor->watched.set;
@@ -157,7 +164,7 @@ static int arm(struct mon_monitor *monitor, struct mon_error *error)
 
 	for (size_t i = 0; i < set->function_count; i++) {
 		set->functions[i].returns = monitor->returns;
-		mon_capture_write_policy(monitor->capture, (uint32_t)i, policy_of(monitor, i, 0));
+		write_policy(monitor, (uint32_t)i, 0);
 	}
 	monitor->armed_ns = mon_clock_now(&mon_clock_system);
 	if (monitor->config.binary)
@@ -248,10 +255,8 @@ static int make_tables(struct mon_monitor *monitor, struct mon_error *error)
 	static const struct mon_sample_rule by_auto = {.automatic = true};
 
 	monitor->rules = calloc(count, sizeof(struct mon_sample_rule *));
-	monitor->rows = calloc(count, sizeof(*monitor->rows));
-	monitor->calls_seen = calloc(count, sizeof(*monitor->calls_seen));
-	monitor->self_seen = calloc(count, sizeof(*monitor->self_seen));
-	if (!monitor->rules || !monitor->rows || !monitor->calls_seen || !monitor->self_seen)
+	monitor->one_in = calloc(count, sizeof(*monitor->one_in));
+	if (!monitor->rules || !monitor->one_in)
 		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
 	for (size_t i = 0; i < count; i++) {
 		monitor->rules[i] =
@@ -306,6 +311,8 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 				      monitor->started_ns, monitor->budget, &monitor->ledger))
 		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
 				       "out of memory; raise --memory-budget");
+	if (!result && mon_look_new(&monitor->watched.set, monitor->started_ns, &monitor->look))
+		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
 	if (!result)
 		result = arm(monitor, error);
 	if (!result)
@@ -331,9 +338,8 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_budget_free(monitor->budget);
 	mon_watched_clear(&monitor->watched);
 	free(monitor->rules);
-	free(monitor->rows);
-	free(monitor->calls_seen);
-	free(monitor->self_seen);
+	free(monitor->one_in);
+	mon_look_free(monitor->look);
 	if (monitor->stop_fd >= 0)
 		(void)close(monitor->stop_fd);
 	free(monitor);
@@ -356,7 +362,6 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 		.budget_bytes = mon_budget_limit(monitor->budget),
 		.size_max_bytes = monitor->config.size_max_bytes ? monitor->config.size_max_bytes
 								 : MON_STORE_SIZE_DEFAULT_BYTES,
-		.plan_bytes = monitor->plan.total_bytes,
 	};
 }
 
@@ -388,48 +393,12 @@ static void read_counters(struct mon_monitor *monitor, mon_ns now)
 	}
 }
 
-static int busier(const void *a, const void *b)
+/* A policy from each function's rate, where the rule leaves it open. */
+static void write_policies(struct mon_monitor *monitor)
 {
-	const struct mon_view_row *left = a, *right = b;
-
-	if (left->self_per_s != right->self_per_s)
-		return left->self_per_s < right->self_per_s ? 1 : -1;
-	return (left->calls_per_s < right->calls_per_s) - (left->calls_per_s > right->calls_per_s);
-}
-
-/* Rates since the last tick; a policy from each. */
-static void look(struct mon_monitor *monitor, mon_ns now, struct mon_view *view)
-{
-	double seconds = (double)(now - monitor->tick_before_ns) / 1e9;
-	uint64_t calls = 0, kept = 0;
-
-	for (size_t i = 0; i < monitor->watched.set.function_count; i++) {
-		const struct mon_counters *counters =
-			mon_ledger_counters(monitor->ledger, (uint32_t)i);
-		double per_s = (double)(counters->calls - monitor->calls_seen[i]) / seconds;
-		struct mon_policy policy = policy_of(monitor, i, (uint64_t)per_s);
-
-		monitor->rows[i] = (struct mon_view_row){
-			.name = monitor->watched.set.functions[i].name,
-			.calls_per_s = per_s,
-			.self_per_s = (double)(counters->self_ns - monitor->self_seen[i]) / seconds,
-			.max_ns = counters->max_ns,
-			.one_in = mon_sample_word_n(policy.sample),
-		};
-		monitor->calls_seen[i] = counters->calls;
-		monitor->self_seen[i] = counters->self_ns;
+	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++)
 		if (monitor->rules[i]->automatic)
-			mon_capture_write_policy(monitor->capture, (uint32_t)i, policy);
-		calls += counters->calls;
-		kept += counters->emitted;
-		view->lost += counters->ring_full + counters->gate_closed + counters->frame_refused;
-	}
-	qsort(monitor->rows, monitor->watched.set.function_count, sizeof(*monitor->rows), busier);
-	view->calls_per_s = (double)(calls - monitor->calls_before) / seconds;
-	view->kept_per_s = (double)(kept - monitor->kept_before) / seconds;
-	monitor->calls_before = calls;
-	monitor->kept_before = kept;
-	monitor->tick_before_ns = now;
+			write_policy(monitor, i, (uint64_t)mon_look_rate(monitor->look, i));
 }
 
 /* A child that was forked is not followed: its hits are counted as foreign, and said once. */
@@ -471,7 +440,7 @@ static void tick(struct mon_monitor *monitor,
 		 void (*on_tick)(const struct mon_view *view, void *context), void *context)
 {
 	mon_ns now = mon_clock_now(&mon_clock_system);
-	struct mon_view view = {.elapsed_ns = now - monitor->started_ns};
+	struct mon_view view;
 	struct mon_store_stats stats;
 	struct mon_breaker_stats breaker;
 	struct mon_ring_stats ring;
@@ -480,7 +449,8 @@ static void tick(struct mon_monitor *monitor,
 
 	(void)mon_workers_tick(monitor->workers);
 	read_counters(monitor, now);
-	look(monitor, now, &view);
+	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
+	write_policies(monitor);
 	look_at_forks(monitor);
 	if (mon_workers_tick_written(monitor->workers))
 		mon_ledger_commit(monitor->ledger);
@@ -507,12 +477,9 @@ static void tick(struct mon_monitor *monitor,
 	view.breaker = breaker.state;
 	view.ring_used = (double)(ring.produced - ring.acknowledged) / (double)ring.size_bytes;
 	view.queue_used = queue.slots ? (double)queue.used / (double)queue.slots : 0;
-	view.memory_bytes = mon_budget_used(monitor->budget);
+	view.memory_bytes = mon_look_at_memory(monitor->bpf_bytes, ring.size_bytes);
 	view.memory_limit_bytes = mon_budget_limit(monitor->budget);
-	view.rows_shown = monitor->rows;
-	view.row_count = monitor->watched.set.function_count < MON_VIEW_ROWS_MAX
-				 ? monitor->watched.set.function_count
-				 : MON_VIEW_ROWS_MAX;
+	view.elapsed_ns = now - monitor->started_ns;
 	if (on_tick)
 		on_tick(&view, context);
 }
@@ -523,7 +490,7 @@ static const char *watch(struct mon_monitor *monitor,
 {
 	struct pollfd fds[MON_TARGETS_MAX + 1] = {{.fd = monitor->stop_fd, .events = POLLIN}};
 	size_t alive = monitor->watched.target_count;
-	mon_ns next_ns = monitor->tick_before_ns + TICK_NS;
+	mon_ns next_ns = monitor->started_ns + TICK_NS;
 	mon_ns end_ns = monitor->config.duration_ns
 				? monitor->armed_ns + monitor->config.duration_ns
 				: UINT64_MAX;
@@ -613,7 +580,11 @@ int mon_monitor_run(struct mon_monitor *monitor,
 	struct mon_outcome_of_run outcome = {0};
 	int result;
 
-	monitor->tick_before_ns = monitor->last_clock_ns = monitor->started_ns;
+	struct mon_capture_cost cost;
+
+	monitor->last_clock_ns = monitor->started_ns;
+	mon_capture_cost(monitor->capture, &cost);
+	monitor->bpf_bytes = cost.bpf_bytes;
 	if (monitor->command) {
 		result = mon_command_release(&monitor->watched.command, error);
 		if (result)

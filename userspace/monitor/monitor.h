@@ -10,9 +10,8 @@
 #define MON_MONITOR_H
 
 #include "base/error.h"
-#include "control/ledger.h"
 #include "monitor/config.h"
-#include "pipeline/breaker.h"
+#include "monitor/look.h"
 
 struct mon_monitor;
 
@@ -23,28 +22,8 @@ struct mon_description {
 	enum mon_mode mode;
 	uint32_t function_count, left_out;
 	uint64_t run_id, earlier_runs;
-	uint64_t budget_bytes, size_max_bytes, plan_bytes;
+	uint64_t budget_bytes, size_max_bytes;
 };
-
-struct mon_view_row {
-	const char *name;
-	double calls_per_s, self_per_s; /* self: ns a second */
-	uint64_t max_ns;
-	uint32_t one_in; /* 0: none kept */
-};
-
-/* What one tick saw. */
-struct mon_view {
-	uint64_t elapsed_ns;
-	double calls_per_s, kept_per_s;
-	uint64_t lost, rows, file_bytes;
-	enum mon_breaker_state breaker;
-	double ring_used, queue_used; /* 0..1 */
-	uint64_t memory_bytes, memory_limit_bytes;
-	const struct mon_view_row *rows_shown; /* busiest first */
-	size_t row_count;
-};
-#define MON_VIEW_ROWS_MAX 20
 
 /* What is known at the end. */
 struct mon_outcome_of_run {
