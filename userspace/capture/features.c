@@ -117,7 +117,7 @@ static int load_kind(enum kind kind, struct feature_bpf **skeleton_out)
 static int try_kind(enum kind kind, uint64_t offset, uint64_t *hits_out)
 {
 	uint64_t cookie = COOKIE;
-	struct feature_bpf *skeleton;
+	struct feature_bpf *skeleton = NULL;
 	pthread_t thread;
 	int result, fd;
 

@@ -348,8 +348,9 @@ void mon_monitor_free(struct mon_monitor *monitor)
 void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_description *out)
 {
 	struct mon_store_stats stats;
+	struct mon_breaker_stats breaker;
 
-	mon_store_stats(monitor->store, &stats);
+	mon_workers_stats(monitor->workers, &stats, &breaker); /* the store itself is the writer's */
 	*out = (struct mon_description){
 		.title = monitor->watched.title,
 		.output = monitor->config.output,
