@@ -5,6 +5,7 @@
  * can be read and is accounted for at the end.
  */
 #include "base/cleanup.h"
+#include "control/sampler.h"
 #include "tests/harness/functions.h"
 #include "tests/harness/target.h"
 #include "tests/harness/watch.h"
@@ -91,6 +92,10 @@ static void calls_and_twin(void **state)
 	assert_int_equal(watch.records[0].last.ret, (22 + 1) * 2);
 	assert_int_equal(watch.records[1].last.caller, 0);
 	assert_int_equal(watch.records[1].last.depth, 1);
+	/* Time in a watched callee is the callee's own, to the nanosecond. */
+	assert_int_equal(watch_counters(&watch, 0).self_ns + watch_counters(&watch, 1).total_ns,
+			 watch_counters(&watch, 0).total_ns);
+	assert_int_equal(watch_counters(&watch, 1).self_ns, watch_counters(&watch, 1).total_ns);
 	assert_int_equal(watch.tasks, 1);
 	assert_int_equal(run.foreign_hits, 0);
 	assert_int_equal(run.orphan_returns, 0);
@@ -205,6 +210,54 @@ static void sampling(void **state)
 	}
 }
 
+/* 1 in 4: each record stands for four calls, and so many are kept (within six sigma). */
+static void weights(void **state)
+{
+	static const char *const symbols[] = {"watched_call", NULL};
+	const struct mon_capture_options options = watch_options(MODE(state));
+	struct target *target = target_start("calls", "1000", NULL);
+
+	functions_of("calls", symbols);
+	watch_open(&watch, &options);
+	mon_capture_write_policy(watch.capture, 0,
+				 (struct mon_policy){.sample = mon_sample_word(4)});
+	watch_attach(&watch, target_pid(target));
+	target_go(target);
+	assert_int_equal(target_done(target), 1000);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch_counters(&watch, 0).calls, 1000);
+	assert_in_range(watch.records[0].all, 250 - 82, 250 + 82);
+	assert_int_equal(watch.records[0].weight, 4 * watch.records[0].all);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/*
+ * A small ring, where each record lies over others at shifted places: a byte that the program did
+ * not write would be one of theirs, and the ring's reader refuses reserved fields that are not 0.
+ */
+static void every_byte_is_written(void **state)
+{
+	static const char *const symbols[] = {"watched_timed", NULL};
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct target *target = target_start("timed", NULL);
+
+	options.ring_bytes = 4096;
+	functions_of("timed", symbols);
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+	for (unsigned round = 1; round <= 100; round++) {
+		process_say(target_process(target), "40"); /* 3,200 bytes */
+		(void)target_wait_line(target, "took", PROCESS_TIMEOUT_MS);
+		watch_read(&watch);
+		assert_int_equal(watch.records[0].all, 40 * round);
+	}
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch_counters(&watch, 0).emitted, 4000);
+	assert_int_equal(target_finish(target), 0);
+}
+
 /* Chosen calls are counted under the reason for which the gate is closed. */
 static void gate(void **state)
 {
@@ -284,6 +337,8 @@ int main(int argc, char **argv)
 		{"entries_only", entries_only},
 		{"arguments", arguments},
 		{"sampling", sampling},
+		{"weights", weights},
+		{"every_byte_is_written", every_byte_is_written},
 		{"gate", gate},
 		{"open_call", open_call},
 	};
