@@ -7,9 +7,13 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define WAIT_MS 20
+#define WAIT_TRIES 1000
 
 struct question {
 	sqlite3 *db;
@@ -46,6 +50,19 @@ int64_t db_int(const char *path, const char *sql)
 
 	answer(question);
 	return value;
+}
+
+void db_wait_int(const char *path, const char *sql, int64_t least)
+{
+	int64_t value = db_int(path, sql);
+
+	for (int tries = 0; value < least; tries++) {
+		if (tries == WAIT_TRIES)
+			fail_msg("%s: %s: still %lld, not %lld", path, sql, (long long)value,
+				 (long long)least);
+		(void)poll(NULL, 0, WAIT_MS);
+		value = db_int(path, sql);
+	}
 }
 
 char *db_text(const char *path, const char *sql)

@@ -7,6 +7,8 @@
 
 /* First column of the first row. db_int counts NULL as 0; a query without a row fails. */
 int64_t db_int(const char *path, const char *sql);
+/* Waits, with a bound, until the answer is at least so much: what a live run writes comes late. */
+void db_wait_int(const char *path, const char *sql, int64_t least);
 /* The caller frees it. NULL for NULL. */
 char *db_text(const char *path, const char *sql);
 

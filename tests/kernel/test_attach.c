@@ -123,6 +123,51 @@ static void K07_target_killed(void **state)
 	assert_int_equal(db_int(database, "SELECT end_reason='target exited' FROM run"), 1);
 }
 
+/* The kernel removes what the monitor attached; the file says that its end was never written. */
+static void a_killed_monitor_leaves_nothing_attached(void **state)
+{
+	struct target *target = target_start("timed", NULL), *twin = target_start("timed", NULL);
+	struct monitor *monitor = watch(target, "auto", "watched_*"), *report;
+	unsigned long long took_ns, twin_ns;
+
+	(void)state;
+	process_say(target_process(target), "1000");
+	(void)target_wait_line(target, "took", PROCESS_TIMEOUT_MS);
+	db_wait_int(database, "SELECT coalesce(sum(calls), 0) FROM functions", 1000);
+	process_signal(monitor_process(monitor), SIGKILL);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 128 + SIGKILL);
+	monitor_free(monitor);
+	/* A probe costs hundreds of times what the call itself does. */
+	for (unsigned long long tries = 0;; tries++) {
+		process_say(target_process(target), "100000");
+		process_say(target_process(twin), "100000");
+		assert_int_equal(sscanf(target_wait_line(target, "took", PROCESS_TIMEOUT_MS),
+					"took %llu", &took_ns),
+				 1);
+		assert_int_equal(sscanf(target_wait_line(twin, "took", PROCESS_TIMEOUT_MS),
+					"took %llu", &twin_ns),
+				 1);
+		if (took_ns < 20 * twin_ns)
+			break;
+		assert_true(tries < 100); /* the kernel takes them away in the background */
+	}
+	report = monitor_start((const char *const[]){"report", "-i", database, NULL});
+	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(report), "1,000 calls counted"));
+	monitor_free(report);
+	/* And the next run goes into the same file. */
+	monitor = watch(target, "auto", "watched_*");
+	process_say(target_process(target), "23");
+	(void)target_wait_line(target, "took", PROCESS_TIMEOUT_MS);
+	end(monitor);
+	report = monitor_start((const char *const[]){"report", "-i", database, "--run", "1", NULL});
+	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(report), "incomplete: its end was never written"));
+	monitor_free(report);
+	assert_int_equal(target_finish(target), 0);
+	assert_int_equal(target_finish(twin), 0);
+}
+
 /* What would be killed by a return probe is recognised, watched by entries only, and lives. */
 static void lives(const char *name, const char *sign)
 {
@@ -326,6 +371,7 @@ int main(void)
 		TEST(every_call_is_a_row_in_multi_mode),
 		TEST(every_call_is_a_row_in_perf_mode),
 		TEST(K07_target_killed),
+		TEST(a_killed_monitor_leaves_nothing_attached),
 		TEST(K21_ucontext_target_lives),
 		TEST(K22_high_sigaltstack_target_lives),
 		TEST(K05_exception_target_lives),

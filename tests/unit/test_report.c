@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 static char directory[256], database_path[300];
@@ -332,6 +333,37 @@ static void open_ledger_is_said_after_the_end_only(void **state)
 	assert_non_null(strstr(running, "still running"));
 }
 
+/* A run without an end: its monitor lives as long as it holds the lock. */
+static void a_killed_run_is_told_from_a_running_one(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *lock_path = NULL;
+	MON_FREE char *running = NULL;
+	MON_FREE char *killed = NULL;
+	MON_FREE char *followed = NULL;
+	struct mon_error error;
+	MON_CLOSE int lock = -1;
+
+	(void)state;
+	run_sql(database, "UPDATE run SET ended_ns=NULL"); /* long ago */
+	assert_true(asprintf(&lock_path, "%s-lock", database_path) > 0);
+	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(lock >= 0);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	assert_int_equal(report((struct mon_report_options){0}, &running, &error), 0);
+	assert_non_null(strstr(running, "still running"));
+	assert_int_equal(flock(lock, LOCK_UN), 0);
+	assert_int_equal(report((struct mon_report_options){0}, &killed, &error), 0);
+	assert_non_null(strstr(killed, "incomplete: its end was never written"));
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	run_sql(database, "INSERT INTO run(id,uuid,part,started_mono_ns,started_wall_ns)"
+			  " VALUES(99,'later',0,0,0)");
+	assert_int_equal(report((struct mon_report_options){.run = 1}, &followed, &error), 0);
+	assert_non_null(strstr(followed, "incomplete: its end was never written"));
+	sqlite3_close(database);
+	assert_int_equal(unlink(lock_path), 0);
+}
+
 static void reads_while_another_writes(void **state)
 {
 	sqlite3 *database = open_fixture();
@@ -415,6 +447,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_read_is_said),
 		cmocka_unit_test(hostile_values_do_no_harm),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
+		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),

@@ -202,8 +202,26 @@ static void make_uuid(char uuid[MON_UUID_BYTES])
 		       b[13], b[14], b[15]);
 }
 
+/* What the run goes by, defaults filled in: the command line tells only what was asked for. */
+static void describe_options(const struct mon_monitor *monitor, char *text, size_t size)
+{
+	const struct mon_config *config = &monitor->config;
+
+	(void)snprintf(text, size,
+		       "returns=%s records=%s args=%u sample_rules=%zu memory_budget=%llu "
+		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
+		       monitor->returns ? "yes" : "no", config->keep_none ? "no" : "yes",
+		       config->arg_count, config->rule_count,
+		       (unsigned long long)mon_budget_limit(monitor->budget),
+		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
+		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
+								   : MON_STORE_SIZE_DEFAULT_BYTES),
+		       config->durability == MON_DURABILITY_FULL ? "full" : "normal");
+}
+
 static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
 {
+	char options[512];
 	struct mon_run_info run = {
 		.version = MON_VERSION,
 		.command = monitor->config.command_line,
@@ -225,6 +243,8 @@ static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
 		run.boot_id = boot_id;
 	}
 	make_uuid(run.uuid);
+	describe_options(monitor, options, sizeof(options));
+	run.options = options;
 	return mon_store_begin(monitor->store, &run, &monitor->watched.set, error);
 }
 
@@ -350,7 +370,8 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 	struct mon_store_stats stats;
 	struct mon_breaker_stats breaker;
 
-	mon_workers_stats(monitor->workers, &stats, &breaker); /* the store itself is the writer's */
+	mon_workers_stats(monitor->workers, &stats,
+			  &breaker); /* the store itself is the writer's */
 	*out = (struct mon_description){
 		.title = monitor->watched.title,
 		.output = monitor->config.output,

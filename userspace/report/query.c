@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 2000
@@ -255,7 +257,8 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 		" coalesce(ended_ns, max("
 		"  coalesce((SELECT max(at_ns) FROM clock WHERE run_id = run.id), 0),"
 		"  coalesce((SELECT max(s.wanted_ns) FROM function f JOIN function_total s"
-		"            ON s.function_id = f.id WHERE f.run_id = run.id), 0)))"
+		"            ON s.function_id = f.id WHERE f.run_id = run.id), 0))),"
+		" id < (SELECT max(id) FROM run)"
 		" FROM run WHERE id = ?1 OR ?1 = 0 ORDER BY id DESC LIMIT 1";
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	struct mon_run run = {0};
@@ -281,6 +284,7 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	run.ended = !mon_query_is_null(statement, 10);
 	run.complete = sqlite3_column_int64(statement, 11) != 0;
 	run.length_ns = mon_query_count(statement, 12);
+	run.superseded = sqlite3_column_int64(statement, 13) != 0;
 	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
 	    !run.options || !run.end_reason) {
 		mon_run_clear(&run);
@@ -288,6 +292,26 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	}
 	*run_out = run;
 	return 0;
+}
+
+bool mon_query_is_locked(const char *path)
+{
+	MON_FCLOSE FILE *locks = fopen("/proc/locks", "re");
+	MON_FREE char *lock_path = NULL;
+	unsigned long long inode;
+	unsigned major, minor;
+	struct stat status;
+	char line[256];
+
+	if (!locks || asprintf(&lock_path, "%s-lock", path) < 0 || lstat(lock_path, &status))
+		return false;
+	/* "1: FLOCK  ADVISORY  WRITE 4242 fe:00:333211 0 EOF", proc_locks(5). */
+	while (fgets(line, sizeof(line), locks))
+		if (sscanf(line, "%*u: FLOCK %*s WRITE %*d %x:%x:%llu", &major, &minor, &inode) ==
+			    3 &&
+		    inode == status.st_ino && makedev(major, minor) == status.st_dev)
+			return true;
+	return false;
 }
 
 static void function_row_clear(struct mon_function_row *row)

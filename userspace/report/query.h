@@ -50,13 +50,19 @@ struct mon_run {
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
 	int64_t started_wall_ns;
 	uint64_t length_ns; /* until its end, or the last thing written */
-	bool ended, complete;
+	bool ended, complete, superseded; /* superseded: another run came after it */
 };
 void mon_run_clear(struct mon_run *run);
 
 /* @id 0: the last one. -ENOENT when there is none; the sentence lists the runs there are. */
 int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_run *run_out,
 		  struct mon_error *error);
+
+/*
+ * Does a monitor hold the database's lock (/proc/locks; asking for the lock itself could turn a
+ * monitor away that starts now)? False also when that monitor is in another pid namespace.
+ */
+bool mon_query_is_locked(const char *path);
 
 struct mon_function_row {
 	int64_t id;

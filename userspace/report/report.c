@@ -18,7 +18,7 @@
 
 #define FUNCTIONS_SHOWN 10
 #define WARNINGS_SHOWN 10
-#define QUIET_WALL_NS (120 * (int64_t)MON_NS_PER_S) /* a live run writes each second or so */
+#define QUIET_WALL_NS (3 * (int64_t)MON_NS_PER_S) /* a live run writes each second or so */
 
 static int out_of_memory(struct mon_error *error)
 {
@@ -70,12 +70,16 @@ static void warn(const struct mon_report *report, const char *text)
 
 /* --- head ------------------------------------------------------------------------------- */
 
-static const char *run_state(const struct mon_run *run)
+static const char *run_state(const struct mon_report *report)
 {
+	const struct mon_run *run = &report->run;
+	int64_t quiet_ns = mon_clock_wall() - run->started_wall_ns - (int64_t)run->length_ns;
+
 	if (run->ended)
 		return run->complete ? "complete" : "incomplete";
 	/* Without an end it is alive, or its monitor was killed. */
-	if (mon_clock_wall() - run->started_wall_ns - (int64_t)run->length_ns > QUIET_WALL_NS)
+	if (run->superseded ||
+	    (quiet_ns > QUIET_WALL_NS && !mon_query_is_locked(report->options->path)))
 		return "incomplete: its end was never written";
 	return "still running";
 }
@@ -99,7 +103,7 @@ static void print_head(const struct mon_report *report)
 	(void)fprintf(report->out, "run %" PRId64 "  %s  %s UTC  %s  %s\n", run->id,
 		      MON_ESCAPED(run->target),
 		      mon_report_time(text[0], 32, run->started_wall_ns, false),
-		      mon_format_ns(text[1], 32, run->length_ns), run_state(run));
+		      mon_format_ns(text[1], 32, run->length_ns), run_state(report));
 	if (report->options->since_set)
 		(void)fprintf(report->out, "%s calls counted in the last %s",
 			      mon_format_count(text[0], 32, calls),
