@@ -85,3 +85,11 @@ bench: deps
 
 # The one test that loads the programs by itself.
 $(BUILD)/tests/kernel/test_programs.o: $(BUILD)/bpf/monbpf.skel.h
+
+# BTF of a whole header, which clang writes only of what is used.
+$(BUILD)/tests/kernel/vmlinux_types.o: tests/kernel/vmlinux_types.c vmlinux/vmlinux.h
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -gbtf -fno-eliminate-unused-debug-types -Wno-unknown-pragmas \
+		-D__TARGET_ARCH_$(BPF_ARCH) -Ivmlinux -c -o $@ $<
+$(BUILD)/tests/kernel/test_vmlinux: | $(BUILD)/tests/kernel/vmlinux_types.o
