@@ -12,8 +12,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "tests/harness/memory.h"
+#include "tests/harness/target.h"
 
 #define ARGUMENTS_MAX 64
+#define BUDGET_DEFAULT_BYTES (64ull << 20)
 
 struct process *monitor_process(struct monitor *monitor)
 {
@@ -37,6 +42,28 @@ struct monitor *monitor_start(const char *const argv[])
 	return (struct monitor *)process_start(full);
 }
 
+struct monitor *monitor_attach(const struct target *target, const char *database, ...)
+{
+	const char *argv[ARGUMENTS_MAX] = {"attach", "-o", database, "-p"};
+	size_t count = 4;
+	char pid[16];
+	va_list args;
+
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	argv[count++] = pid;
+	va_start(args, database);
+	for (const char *arg = va_arg(args, const char *); arg; arg = va_arg(args, const char *)) {
+		assert_true(count < ARGUMENTS_MAX - 1);
+		argv[count++] = arg;
+	}
+	va_end(args);
+
+	struct monitor *monitor = monitor_start(argv);
+
+	(void)monitor_wait_line(monitor, "watching", PROCESS_TIMEOUT_MS);
+	return monitor;
+}
+
 pid_t monitor_pid(const struct monitor *monitor)
 {
 	return process_pid((const struct process *)monitor);
@@ -51,6 +78,39 @@ int monitor_stop(struct monitor *monitor)
 {
 	process_signal(monitor_process(monitor), SIGINT);
 	return monitor_wait(monitor, PROCESS_TIMEOUT_MS);
+}
+
+void monitor_assert_within_budget(const struct monitor *monitor)
+{
+	uint64_t process = memory_peak_bytes(monitor_pid(monitor));
+	uint64_t bpf = memory_bpf_bytes(monitor_pid(monitor));
+
+	if (process + bpf > BUDGET_DEFAULT_BYTES)
+		fail_msg("%llu KiB and %llu KiB of BPF are more than 64 MiB",
+			 (unsigned long long)process >> 10, (unsigned long long)bpf >> 10);
+}
+
+void monitor_end(struct monitor *monitor, int expected)
+{
+	monitor_assert_within_budget(monitor);
+
+	int status = monitor_stop(monitor);
+
+	if (status != expected)
+		fail_msg("exit %d, expected %d: %s", status, expected, monitor_stderr(monitor));
+}
+
+size_t monitor_count_lines(struct monitor *monitor, const char *part)
+{
+	size_t count = 0;
+
+	for (const char *line = monitor_stderr(monitor); *line;) {
+		size_t length = strcspn(line, "\n");
+
+		count += memmem(line, length, part, strlen(part)) != NULL;
+		line += length + (line[length] == '\n');
+	}
+	return count;
 }
 
 int monitor_wait(struct monitor *monitor, int timeout_ms)

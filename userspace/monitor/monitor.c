@@ -248,6 +248,11 @@ static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
 	return mon_store_begin(monitor->store, &run, &monitor->watched.set, error);
 }
 
+static void close_gate(void *capture)
+{
+	mon_capture_set_gate(capture, MON_REASON_SIZE_CAP);
+}
+
 static int start_workers(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_queue_options queue = {.budget = monitor->budget};
@@ -257,7 +262,12 @@ static int start_workers(struct mon_monitor *monitor, struct mon_error *error)
 		.clock = &mon_clock_system,
 	};
 	struct mon_workers_options options = {
-		.ring = monitor->ring, .store = monitor->store, .breaker = &breaker};
+		.ring = monitor->ring,
+		.store = monitor->store,
+		.breaker = &breaker,
+		.on_size_reached = close_gate,
+		.context = monitor->capture,
+	};
 	int result = mon_queue_new(&queue, &monitor->queue);
 
 	options.queue = monitor->queue;

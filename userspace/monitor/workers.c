@@ -130,6 +130,9 @@ static void batch_written(struct mon_workers *workers)
 	}
 	mon_store_stats(workers->options.store, &workers->store_stats);
 	pthread_mutex_unlock(&workers->lock);
+	/* Now, not at the next tick: a flood fills tens of megabytes in a second. */
+	if (workers->store_stats.size_reached)
+		workers->options.on_size_reached(workers->options.context);
 	workers->batch = (struct mon_batch){.records = workers->records};
 }
 
@@ -283,11 +286,14 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 
 int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick)
 {
+	uint32_t tries = 0;
 	int result;
 
 	workers->batch = (struct mon_batch){.tick = tick};
 	(void)complete_batch(workers);
-	result = mon_store_push(workers->options.store, &workers->batch);
+	do
+		result = mon_store_push(workers->options.store, &workers->batch);
+	while (result && ++tries < MON_BREAKER_FAILURES_DEFAULT && !past_deadline(workers));
 	mon_store_stats(workers->options.store, &workers->store_stats);
 	return result;
 }

@@ -18,6 +18,9 @@ struct mon_workers_options {
 	struct mon_queue *queue;
 	struct mon_store *store;
 	const struct mon_breaker_options *breaker; /* classify and hook are set here */
+	/* By the writer, after each push while the database is as large as it may be. */
+	void (*on_size_reached)(void *context);
+	void *context;
 };
 
 int mon_workers_new(const struct mon_workers_options *options, struct mon_workers **workers_out);
@@ -40,7 +43,7 @@ void mon_workers_stats(struct mon_workers *workers, struct mon_store_stats *stor
  * -errno of the store when it would not take everything within @timeout_ns.
  */
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns);
-/* After drain: one last tick, by the caller's thread. */
+/* After drain: one last tick, by the caller's thread, tried as often as the breaker would. */
 int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick);
 
 #endif

@@ -353,7 +353,7 @@ int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 	return 0;
 }
 
-int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
+static int write_end(struct mon_store *store, const struct mon_run_end *end)
 {
 	int code = store->db ? SQLITE_OK : mon_store_connect(store);
 
@@ -365,16 +365,48 @@ int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
 			       : mon_store_run(store, MON_STORE_RUN_END, "iitii", store->run_id,
 					       mon_store_since(store, end->ended_ns), end->reason,
 					       (int64_t)end->target_status, (int64_t)end->complete);
-	if (code != SQLITE_OK)
-		return mon_store_failed(store, code);
-	/* A reader that is in the middle of a query keeps us out; the run is ended all the same. */
+	return code;
+}
+
+/* Out of WAL mode: a reader without rights to the directory could not open the file. */
+static int leave_wal(struct mon_store *store)
+{
+	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+
 	for (int i = 0; i < MON_STORE_STATEMENTS; i++) {
 		(void)sqlite3_finalize(store->statements[i]);
 		store->statements[i] = NULL;
 	}
-	code = execute(store, "PRAGMA wal_checkpoint(TRUNCATE)");
+	if (code == SQLITE_OK)
+		code = execute(store, "PRAGMA wal_checkpoint(TRUNCATE)");
 	if (code == SQLITE_OK)
 		code = execute(store, "PRAGMA journal_mode=DELETE");
+	return code;
+}
+
+/* What the disk refused may go through on the next try; a lock was waited for already. */
+static bool again(struct mon_store *store, int code, int *tries)
+{
+	if (code == SQLITE_OK || mon_store_errno(code) != -EIO || ++*tries == MON_STORE_END_TRIES)
+		return false;
+	mon_store_disconnect(store, true);
+	return true;
+}
+
+int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
+{
+	int code, tries = 0;
+
+	do
+		code = write_end(store, end);
+	while (again(store, code, &tries));
+	if (code != SQLITE_OK)
+		return mon_store_failed(store, code);
+	/* A reader that is in the middle of a query keeps us out; the run is ended all the same. */
+	tries = 0;
+	do
+		code = leave_wal(store);
+	while (again(store, code, &tries));
 	if (code != SQLITE_OK) {
 		(void)mon_store_failed(store, code);
 		store->stats.wal_left = true;

@@ -5,6 +5,7 @@
  * what SQLite's codes mean.
  */
 #ifndef MON_STORE_INTERNAL_H
+#define MON_STORE_END_TRIES 5
 #define MON_STORE_INTERNAL_H
 
 #include "pipeline/store.h"
