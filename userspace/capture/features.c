@@ -278,6 +278,9 @@ int mon_features_choose(const struct mon_features *features, enum mon_mode wante
 			*mode_out = wanted;
 			return 0;
 		}
+		if ((results[wanted] == -EPERM || results[wanted] == -EACCES) &&
+		    mon_object_check_capabilities(wanted == MON_MODE_PERF, error))
+			return -EPERM;
 		return mon_error_set(error, MON_EXIT_KERNEL, ENOTSUP,
 				     "%s mode does not work here: %s; leave --mode out to take "
 				     "the best that does",
