@@ -45,7 +45,10 @@ static bool mounted;
 static int group_setup(void **state)
 {
 	(void)state;
-	return unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	if (unshare(CLONE_NEWNS))
+		return -1;
+	/* In a chroot "/" is no mount; each test takes away what it mounted in any case. */
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) && errno != EINVAL;
 }
 
 static int setup(void **state)
