@@ -293,6 +293,90 @@ static void fifty_thousand_matches_are_refused(void **state)
 	found(GLOBS("kappa_*"), NULL, 4545);
 }
 
+static void not_found(const char *glob, int number, enum mon_exit exit_code, const char *part)
+{
+	assert_int_equal(find(GLOBS(glob), NULL), -number);
+	assert_sentence(&error, exit_code, part);
+	assert_int_equal(set.function_count, 0);
+}
+
+/* What starts a program was not called: a return probe there would overwrite argc. */
+static void the_entry_point_is_no_function(void **state)
+{
+	(void)state;
+	add_target("calls");
+	not_found("_start", ENOENT, MON_EXIT_NO_MATCH, "'_start'");
+}
+
+/* A damaged library used to be called stripped when a glob of libraries covered it alone. */
+static void a_damaged_library_is_not_stripped(void **state)
+{
+	char *damaged = tool_write(directory, "libdamaged.so", "no ELF");
+
+	(void)state;
+	add_target("calls");
+	list.modules = reallocarray(list.modules, 2, sizeof(*list.modules));
+	assert_non_null(list.modules);
+	list.modules[list.count++] =
+		(struct mon_module){.path = strdup(damaged), .open_path = strdup(damaged)};
+	not_found("*damaged*:f", ENOEXEC, MON_EXIT_UNAVAILABLE, "is not an ELF file");
+	not_found("libdamaged:f", ENOEXEC, MON_EXIT_UNAVAILABLE, "is not an ELF file");
+	/* Beside one that can be read it does not matter. */
+	found(GLOBS("*:watched_*"), NULL, 2);
+	mon_function_set_clear(&set);
+	set = (struct mon_function_set){0};
+	not_found("*:watched_cal", ENOENT, MON_EXIT_NO_MATCH, "nearest: watched_call");
+	assert_non_null(strstr(error.text, "no function of calls"));
+	free(damaged);
+}
+
+static void other_tools_spellings_are_told_in_ours(void **state)
+{
+	(void)state;
+	add_target("calls");
+	not_found("uprobe:/usr/lib/libc.so.6:malloc", EINVAL, MON_EXIT_USAGE,
+		  "write 'libc.so.6:malloc'");
+	not_found("malloc@libc", EINVAL, MON_EXIT_USAGE, "write 'libc:malloc'");
+	not_found("malloc@@GLIBC_2.2.5", EINVAL, MON_EXIT_USAGE, "write 'malloc'");
+	not_found("libc:", EINVAL, MON_EXIT_USAGE, "names no function");
+	not_found("", EINVAL, MON_EXIT_USAGE, "names no function");
+}
+
+/* Twelve groups, of which the ten biggest are told, in order. */
+static void groups_are_told_by_size(void **state)
+{
+	char *assembler = NULL, *path, line[64];
+	size_t size;
+	const char *at;
+	FILE *text = open_memstream(&assembler, &size);
+
+	(void)state;
+	assert_non_null(text);
+	(void)fputs(".text\n", text);
+	for (int group = 0; group < 12; group++)
+		for (int i = 0; i < 200 - group; i++)
+			(void)fprintf(text,
+				      ".globl g%c_%d\n.type g%c_%d,%%function\ng%c_%d:\n\tret\n",
+				      'a' + group, i, 'a' + group, i, 'a' + group, i);
+	assert_int_equal(fclose(text), 0);
+	path = tool_library(directory, "groups.so", assembler);
+	free(assembler);
+	add_file(path);
+	free(path);
+	assert_int_equal(find(NULL, NULL), -E2BIG);
+	assert_int_equal(error.exit_code, MON_EXIT_USAGE);
+	assert_non_null(strstr(error.text, "groups.so has 2,334 functions, more than the 1,000"));
+	at = error.text;
+	for (int group = 0; group < 10; group++) {
+		(void)snprintf(line, sizeof(line), "%d  g%c_*", 200 - group, 'a' + group);
+		at = strstr(at, line);
+		if (!at)
+			fail_msg("no \"%s\", or not in its place: %s", line, error.text);
+	}
+	assert_null(strstr(error.text, "gk_"));
+	assert_null(strstr(error.text, "gl_"));
+}
+
 static void globs_are_split(void **state)
 {
 	size_t length;
@@ -324,6 +408,10 @@ int main(void)
 		TEST(too_many_without_a_glob),
 		TEST(K12_ten_thousand_match),
 		TEST(fifty_thousand_matches_are_refused),
+		TEST(the_entry_point_is_no_function),
+		TEST(a_damaged_library_is_not_stripped),
+		TEST(other_tools_spellings_are_told_in_ours),
+		TEST(groups_are_told_by_size),
 		TEST(globs_are_split),
 	};
 

@@ -534,7 +534,10 @@ static int nothing_matched(const struct finding *finding, const struct pattern *
 {
 	const struct mon_module *first = NULL;
 	struct looking looking = {.pattern = pattern};
+	struct mon_error why, *unread = &why;
 	char names[MON_NEAREST_MAX * MON_NEAREST_NAME_BYTES * 2];
+	int unread_result =
+		mon_error_set(&why, MON_EXIT_NO_MATCH, ENOENT, "no file is mapped to look into");
 
 	if (pattern->has_library && !pattern->library_found)
 		return library_not_mapped(finding, pattern, error);
@@ -542,8 +545,20 @@ static int nothing_matched(const struct finding *finding, const struct pattern *
 	for (size_t i = 0; i < finding->modules->count; i++) {
 		if (!pattern_covers(pattern, &finding->modules->modules[i], true, i))
 			continue;
-		first = first ? first : &finding->modules->modules[i];
-		(void)walk_module(finding->modules, i, look_near, &looking, NULL);
+		int result = walk_module(finding->modules, i, look_near, &looking, unread);
+
+		if (!result) {
+			first = first ? first : &finding->modules->modules[i];
+		} else if (unread) {
+			unread_result = result;
+			unread = NULL; /* the first one is told */
+		}
+	}
+	/* Not one of the files could be read: that is why, and no word about what is in them. */
+	if (!first) {
+		if (error)
+			*error = why;
+		return unread_result;
 	}
 	if (!looking.functions)
 		return mon_error_set(error, MON_EXIT_NO_MATCH, ENODATA,
