@@ -345,6 +345,28 @@ static void a_commands_exit_status_passes_through(void **state)
 	assert_int_equal(db_int(database, "SELECT target_status FROM run"), 3 << 8);
 }
 
+/* The run is over before the command: its end is said to be waited for, and it is not harmed. */
+static void a_command_outlives_the_run(void **state)
+{
+	char path[4096];
+	struct monitor *monitor;
+
+	(void)state;
+	monitor = monitor_start(
+		(const char *const[]){"attach", "-o", database, "-d", "100ms", "watched_*", "--",
+				      target_path("calls", path, sizeof(path)), "23", NULL});
+	(void)monitor_wait_line(monitor, "the command (pid ", PROCESS_TIMEOUT_MS);
+	assert_non_null(strstr(monitor_stderr(monitor), "ended: duration"));
+	assert_ledger_closed(database);
+	process_say(monitor_process(monitor), "go\n");
+	(void)process_wait_line(monitor_process(monitor), PROCESS_STDOUT, "done 23",
+				PROCESS_TIMEOUT_MS);
+	process_close_stdin(monitor_process(monitor));
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	assert_int_equal(db_int(database, "SELECT sum(calls) FROM functions"), 0);
+	monitor_free(monitor);
+}
+
 static void list_and_doctor_need_no_target(void **state)
 {
 	char path[4096];
@@ -356,6 +378,16 @@ static void list_and_doctor_need_no_target(void **state)
 	assert_int_equal(monitor_wait(list, PROCESS_TIMEOUT_MS), 0);
 	assert_non_null(strstr(monitor_stdout(list), "watched_"));
 	monitor_free(list);
+	/* More than attach would take, and for programs. */
+	list = monitor_start((const char *const[]){
+		"list", "--csv", "-b", target_path("many_10000", path, sizeof(path)), NULL});
+	assert_int_equal(monitor_wait(list, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(list), "\nmany_9999,"));
+	monitor_free(list);
+	doctor = monitor_start((const char *const[]){"doctor", "--json", NULL});
+	assert_int_equal(monitor_wait(doctor, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(doctor), "{\"mode\": \"session\","));
+	monitor_free(doctor);
 	doctor = monitor_start((const char *const[]){"doctor", NULL});
 	assert_int_equal(monitor_wait(doctor, PROCESS_TIMEOUT_MS), 0);
 	assert_non_null(strstr(monitor_stdout(doctor), "attach would use"));
@@ -381,6 +413,7 @@ int main(void)
 		TEST(K23_forked_child_is_foreign_and_said),
 		TEST(a_command_is_watched_from_its_first_call),
 		TEST(a_commands_exit_status_passes_through),
+		TEST(a_command_outlives_the_run),
 		TEST(list_and_doctor_need_no_target),
 	};
 

@@ -51,7 +51,7 @@ struct gathering {
 struct finding {
 	const struct mon_module_list *modules;
 	struct pattern *patterns, *excludes;
-	size_t pattern_count, exclude_count;
+	size_t pattern_count, exclude_count, limit; /* limit: of functions */
 	struct mon_function_set set;
 	size_t matched;	     /* more than the set holds when there are too many */
 	size_t functions;    /* seen in files that were asked for */
@@ -426,7 +426,6 @@ static int match_group(struct group *group, void *context)
 {
 	struct finding *finding = context;
 	bool wanted = !finding->pattern_count, excluded = false;
-	size_t limit = finding->pattern_count ? MON_SYMBOLS_MATCH_MAX : MON_SYMBOLS_DEFAULT_MAX;
 	struct texts texts;
 
 	finding->functions++;
@@ -451,7 +450,7 @@ static int match_group(struct group *group, void *context)
 	}
 	texts_of(&group->names[0], &texts);
 	mon_prefixes_add(finding->prefixes, texts_name(&texts));
-	return ++finding->matched > limit ? 0 : take_function(finding, group, &texts);
+	return ++finding->matched > finding->limit ? 0 : take_function(finding, group, &texts);
 }
 
 static bool has_wildcard(const char *text)
@@ -587,11 +586,9 @@ static int nothing_matched(const struct finding *finding, const struct pattern *
 static int too_many(const struct finding *finding, struct mon_error *error)
 {
 	char counts[1024], matched[32], limit[32];
-	size_t limit_count =
-		finding->pattern_count ? MON_SYMBOLS_MATCH_MAX : MON_SYMBOLS_DEFAULT_MAX;
 
 	(void)mon_format_count(matched, sizeof(matched), finding->matched);
-	(void)mon_format_count(limit, sizeof(limit), limit_count);
+	(void)mon_format_count(limit, sizeof(limit), finding->limit);
 	(void)mon_prefixes_text(finding->prefixes, counts, sizeof(counts));
 	if (finding->pattern_count)
 		return mon_error_set(error, MON_EXIT_USAGE, E2BIG,
@@ -620,8 +617,7 @@ static int judge(const struct finding *finding, struct mon_error *error)
 
 		return nothing_matched(finding, &all, error);
 	}
-	if (finding->matched >
-	    (finding->pattern_count ? MON_SYMBOLS_MATCH_MAX : MON_SYMBOLS_DEFAULT_MAX))
+	if (finding->matched > finding->limit)
 		return too_many(finding, error);
 	return 0;
 }
@@ -644,6 +640,9 @@ int mon_symbols_find(const struct mon_module_list *modules, const struct mon_sym
 		result = parse_patterns(query->globs, query->glob_count, &patterns, error);
 	if (!result)
 		result = parse_patterns(query->excludes, query->exclude_count, &excludes, error);
+	finding.limit = query->limit	    ? query->limit
+			: query->glob_count ? MON_SYMBOLS_MATCH_MAX
+					    : MON_SYMBOLS_DEFAULT_MAX;
 	finding.patterns = patterns;
 	finding.excludes = excludes;
 	for (size_t i = 0; i < modules->count && !result; i++) {

@@ -18,6 +18,7 @@ struct mon_symbol_query {
 	size_t glob_count;
 	const char *const *excludes; /* same form; matched against symbol and demangled name */
 	size_t exclude_count;
+	size_t limit; /* of functions; 0: the two above */
 };
 
 /*

@@ -105,6 +105,21 @@ static void say_start(const struct mon_monitor *monitor, const struct mon_config
 			(unsigned long long)run.earlier_runs);
 }
 
+/* Its exit status is ours, so its end is waited for, unwatched by now. -1: there is no command. */
+static int wait_for_command(void)
+{
+	int status = mon_monitor_wait_command(running, false);
+
+	if (status != -1)
+		return status;
+	(void)fflush(stdout);
+	if (mon_monitor_command_pid(running))
+		mon_log(MON_LOG_INFO,
+			"the command (pid %d) goes on unwatched; its end is waited for",
+			(int)mon_monitor_command_pid(running));
+	return mon_monitor_wait_command(running, true);
+}
+
 static int run(const struct mon_config *config, bool strict)
 {
 	struct sigaction action = {.sa_handler = on_signal};
@@ -127,9 +142,6 @@ static int run(const struct mon_config *config, bool strict)
 	mon_live_free(live);
 	(void)signal(SIGINT, SIG_DFL);
 	(void)signal(SIGTERM, SIG_DFL);
-	status = mon_monitor_wait_command(running);
-	mon_monitor_free(running);
-	running = NULL;
 	if (outcome.foreign_hits)
 		mon_log(MON_LOG_INFO, "%llu calls of processes that are not watched (foreign)",
 			(unsigned long long)outcome.foreign_hits);
@@ -142,10 +154,14 @@ static int run(const struct mon_config *config, bool strict)
 			"the books do not balance: %llu calls, %llu accounted for, in %u functions",
 			(unsigned long long)outcome.sum.calls,
 			(unsigned long long)outcome.sum.accounted, outcome.sum.unbalanced);
+	if (!result) {
+		mon_log(MON_LOG_INFO, "ended: %s", outcome.reason);
+		result = mon_report_print(&report, stdout, &error);
+	}
+	status = wait_for_command();
+	mon_monitor_free(running);
+	running = NULL;
 	if (result)
-		return failed(&error);
-	mon_log(MON_LOG_INFO, "ended: %s", outcome.reason);
-	if (mon_report_print(&report, stdout, &error))
 		return failed(&error);
 	if (status != -1)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

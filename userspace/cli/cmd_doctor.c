@@ -3,45 +3,92 @@
 #include "cli/cli.h"
 
 #include "base/error.h"
+#include "base/text.h"
 #include "capture/capture.h"
+#include "report/export.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static void say(const char *what, int result, const char *why)
+static const char help[] =
+	"usage: monbpf doctor [--json]\n"
+	"\n"
+	"Prints what this kernel and this user can do. Attaches to itself only.\n"
+	"Exit: 0 attach would work, 4 a right is missing, 6 the kernel lacks something.\n";
+
+static void add(struct mon_table *table, const char *what, int result, const char *why)
 {
-	(void)printf("%-12s %s%s%s\n", what, result ? "no" : "yes", result ? ": " : "",
-		     result ? (why ? why : strerror(-result)) : "");
+	mon_table_row(table);
+	mon_table_text(table, 0, what);
+	mon_table_number(table, 1, result == 0);
+	if (result)
+		mon_table_text(table, 2, why ? why : strerror(-result));
+}
+
+static struct mon_table *fill(const struct mon_features *features)
+{
+	static const struct mon_column columns[] = {
+		{"FEATURE", "feature", MON_CELL_TEXT, false},
+		{"WORKS", "works", MON_CELL_BOOL, false},
+		{"WHY NOT", "why_not", MON_CELL_TEXT, false},
+	};
+	struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
+
+	if (!table)
+		return NULL;
+	add(table, "ring buffer", features->ring, features->ring_why);
+	add(table, "kernel BTF", features->btf, features->btf_why);
+	add(table, "session mode", features->session, features->session_why);
+	add(table, "multi mode", features->multi, features->multi_why);
+	add(table, "perf mode", features->perf, features->perf_why);
+	return table;
 }
 
 int mon_cli_doctor(int argc, char **argv)
 {
+	MON_TABLE struct mon_table *table = NULL;
 	struct mon_features features;
 	struct mon_error error = {0};
 	enum mon_mode mode;
+	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	int result;
 
-	if (argc > 1) {
+	if (argc > 1 && !json) {
 		bool asked = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
 
-		(void)fputs(
-			"usage: monbpf doctor\n\n"
-			"Prints what this kernel and this user can do. Attaches to itself only.\n",
-			asked ? stdout : stderr);
-		return asked ? MON_EXIT_OK : MON_EXIT_USAGE;
+		if (!asked)
+			(void)fprintf(stderr,
+				      "monbpf doctor: there is no option %s; try monbpf doctor "
+				      "--help\n",
+				      MON_ESCAPED(argv[1]));
+		else
+			(void)fputs(help, stdout);
+		return asked && !fflush(stdout) ? MON_EXIT_OK : MON_EXIT_USAGE;
 	}
 	if (mon_features_detect(&features, &error)) {
 		(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);
 		return error.exit_code ? (int)error.exit_code : MON_EXIT_RUNTIME;
 	}
-	say("ring buffer", features.ring, features.ring_why);
-	say("kernel BTF", features.btf, features.btf_why);
-	say("session", features.session, features.session_why);
-	say("multi", features.multi, features.multi_why);
-	say("perf", features.perf, features.perf_why);
-	if (mon_features_choose(&features, MON_MODE_AUTO, &mode, &error)) {
-		(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);
-		return error.exit_code ? (int)error.exit_code : MON_EXIT_KERNEL;
+	table = fill(&features);
+	if (!table || mon_table_failed(table)) {
+		(void)fprintf(stderr, "monbpf doctor: out of memory\n");
+		return MON_EXIT_RUNTIME;
 	}
-	(void)printf("attach would use %s mode\n", mon_mode_name(mode));
-	return fflush(stdout) ? MON_EXIT_UNAVAILABLE : MON_EXIT_OK;
+	result = mon_features_choose(&features, MON_MODE_AUTO, &mode, &error);
+	if (json) {
+		(void)printf("{\"mode\": %s%s%s,\n", result ? "null" : "\"",
+			     result ? "" : mon_mode_name(mode), result ? "" : "\"");
+		mon_export_json("features", table, false, stdout);
+		(void)puts("}");
+	} else {
+		mon_table_print(table, SIZE_MAX, true, false, stdout);
+		if (!result)
+			(void)printf("attach would use %s mode\n", mon_mode_name(mode));
+	}
+	if (fflush(stdout) || ferror(stdout))
+		return MON_EXIT_RUNTIME;
+	if (!result)
+		return MON_EXIT_OK;
+	(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);
+	return error.exit_code ? (int)error.exit_code : MON_EXIT_KERNEL;
 }

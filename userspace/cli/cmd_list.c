@@ -4,11 +4,16 @@
 
 #include "base/text.h"
 #include "monitor/watched.h"
+#include "report/export.h"
 
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define FUNCTIONS_MAX 1000000
+
+enum format { TEXT, JSON, CSV };
 
 static const char help[] =
 	"usage: monbpf list -p PID|NAME | -b PATH [GLOB]...\n"
@@ -19,6 +24,8 @@ static const char help[] =
 	"  -p, --pid PID|NAME   a process\n"
 	"  -b, --binary PATH    a file\n"
 	"  -x, --exclude GLOB   not these\n"
+	"      --json, --csv     for programs: every column, raw numbers\n"
+	"      --wide            long names, aliases and offsets too\n"
 	"  -h, --help           this text\n";
 
 static int usage(const char *what, const char *value)
@@ -28,10 +35,68 @@ static int usage(const char *what, const char *value)
 	return MON_EXIT_USAGE;
 }
 
-static int print_all(const struct mon_config *config)
+static int fill(const struct mon_function_set *set, struct mon_table **table_out)
 {
+	static const struct mon_column columns[] = {
+		{"FUNCTION", "function", MON_CELL_TEXT, false},
+		{"COST", "cost", MON_CELL_TEXT, false},
+		{"BYTES", "size_bytes", MON_CELL_COUNT, false},
+		{"MODULE", "module", MON_CELL_TEXT, false},
+		{"OFFSET", "offset", MON_CELL_HEX, true},
+		{"ALIASES", "aliases", MON_CELL_TEXT, true},
+		{NULL, "symbol", MON_CELL_TEXT, false},
+		{NULL, "source", MON_CELL_TEXT, false},
+		{NULL, "build_id", MON_CELL_TEXT, false},
+	};
+	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
+
+	if (!table)
+		return -1;
+	for (size_t i = 0; i < set->function_count; i++) {
+		const struct mon_function *function = &set->functions[i];
+		const struct mon_module *module = &set->modules[function->module];
+		const char *cost = mon_cost_class_name(function->cost);
+
+		mon_table_row(table);
+		mon_table_text(table, 0, function->name);
+		mon_table_text(table, 1, cost ? cost : "unknown");
+		if (function->size_bytes)
+			mon_table_number(table, 2, function->size_bytes);
+		mon_table_text(table, 3, module->path);
+		mon_table_number(table, 4, function->offset);
+		mon_table_text(table, 5, function->aliases);
+		mon_table_text(table, 6, function->symbol);
+		mon_table_text(table, 7, function->source);
+		mon_table_text(table, 8, module->build_id);
+	}
+	if (mon_table_failed(table))
+		return -1;
+	*table_out = TAKE_PTR(table);
+	return 0;
+}
+
+static void print(const struct mon_table *table, enum format format, bool wide)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	if (format == CSV) {
+		mon_export_csv(table, stdout);
+	} else if (format == JSON) {
+		(void)putchar('{');
+		mon_export_json("functions", table, false, stdout);
+		(void)puts("}");
+	} else {
+		mon_table_print(table, SIZE_MAX, wide,
+				isatty(STDOUT_FILENO) && !(no_color && no_color[0]), stdout);
+	}
+}
+
+static int print_all(const struct mon_config *config, enum format format, bool wide)
+{
+	MON_TABLE struct mon_table *table = NULL;
 	struct mon_watched watched;
 	struct mon_error error = {0};
+	int result;
 
 	if (mon_watched_find(config, &watched, &error)) {
 		(void)fprintf(stderr, "monbpf list: %s\n", error.text);
@@ -39,33 +104,36 @@ static int print_all(const struct mon_config *config)
 	}
 	if (watched.hazard.found)
 		(void)fprintf(stderr, "entries only, no durations: %s\n", watched.hazard.why);
-	(void)printf("%-12s %8s  %-40s %s\n", "COST", "SIZE", "FUNCTION", "MODULE");
-	for (size_t i = 0; i < watched.set.function_count; i++) {
-		const struct mon_function *function = &watched.set.functions[i];
-		const char *cost = mon_cost_class_name(function->cost);
-
-		(void)printf("%-12s %8" PRIu64 "  %-40s %s\n", cost ? cost : "unknown",
-			     function->size_bytes, MON_ESCAPED(function->name),
-			     MON_ESCAPED(watched.set.modules[function->module].path));
-	}
+	result = fill(&watched.set, &table);
 	mon_watched_clear(&watched);
-	return fflush(stdout) ? MON_EXIT_UNAVAILABLE : MON_EXIT_OK;
+	if (result) {
+		(void)fprintf(stderr, "monbpf list: out of memory; name fewer functions\n");
+		return MON_EXIT_RUNTIME;
+	}
+	print(table, format, wide);
+	if (fflush(stdout) || ferror(stdout)) {
+		(void)fprintf(stderr, "monbpf list: the list cannot be written\n");
+		return MON_EXIT_RUNTIME;
+	}
+	return MON_EXIT_OK;
 }
 
 int mon_cli_list(int argc, char **argv)
 {
+	enum { JSON_OPTION = 256, CSV_OPTION, WIDE_OPTION };
 	static const struct option long_options[] = {
-		{"pid", required_argument, NULL, 'p'},
-		{"binary", required_argument, NULL, 'b'},
-		{"exclude", required_argument, NULL, 'x'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"pid", required_argument, NULL, 'p'},	   {"binary", required_argument, NULL, 'b'},
+		{"exclude", required_argument, NULL, 'x'}, {"json", no_argument, NULL, JSON_OPTION},
+		{"csv", no_argument, NULL, CSV_OPTION},	   {"wide", no_argument, NULL, WIDE_OPTION},
+		{"help", no_argument, NULL, 'h'},	   {0},
 	};
 	static const char *excludes[1024];
 	static struct mon_config config;
+	enum format format = TEXT;
+	bool wide = false;
 	int option;
 
-	config = (struct mon_config){.excludes = excludes};
+	config = (struct mon_config){.excludes = excludes, .functions_max = FUNCTIONS_MAX};
 	optind = 0;
 	while ((option = getopt_long(argc, argv, ":p:b:x:h", long_options, NULL)) != -1) {
 		switch (option) {
@@ -81,6 +149,15 @@ int mon_cli_list(int argc, char **argv)
 				return usage("at most 1024 excludes", NULL);
 			excludes[config.exclude_count++] = optarg;
 			break;
+		case JSON_OPTION:
+		case CSV_OPTION:
+			if (format != TEXT)
+				return usage("--json and --csv exclude each other", NULL);
+			format = option == JSON_OPTION ? JSON : CSV;
+			break;
+		case WIDE_OPTION:
+			wide = true;
+			break;
 		case 'h':
 			(void)fputs(help, stdout);
 			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
@@ -94,5 +171,5 @@ int mon_cli_list(int argc, char **argv)
 	config.glob_count = (size_t)(argc - optind);
 	if (!config.target_count == !config.binary)
 		return usage("name a process with -p or a file with -b", NULL);
-	return print_all(&config);
+	return print_all(&config, format, wide);
 }

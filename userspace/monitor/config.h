@@ -16,6 +16,7 @@ struct mon_config {
 	const char *binary;   /* every process that maps it; then no targets */
 	const char *const *globs, *const *excludes;
 	size_t glob_count, exclude_count;
+	size_t functions_max; /* 0: as attach/symbols.h says */
 	const char *output;
 	uint64_t duration_ns; /* 0: until stopped */
 	enum mon_mode mode;

@@ -397,13 +397,18 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 	};
 }
 
-int mon_monitor_wait_command(struct mon_monitor *monitor)
+int mon_monitor_wait_command(struct mon_monitor *monitor, bool wait)
 {
 	int status = -1;
 
-	if (!monitor->command || !mon_command_reap(&monitor->watched.command, true, &status))
+	if (!monitor->command || !mon_command_reap(&monitor->watched.command, wait, &status))
 		return -1;
 	return status;
+}
+
+pid_t mon_monitor_command_pid(const struct mon_monitor *monitor)
+{
+	return monitor->command ? monitor->watched.command.pid : 0;
 }
 
 void mon_monitor_stop(struct mon_monitor *monitor)

@@ -42,8 +42,9 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 int mon_monitor_run(struct mon_monitor *monitor,
 		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
 		    struct mon_outcome_of_run *outcome_out, struct mon_error *error);
-/* Waits for the COMMAND to end: its wait status, or -1 when there is none. */
-int mon_monitor_wait_command(struct mon_monitor *monitor);
+/* The COMMAND's wait status, or -1: there is none or, unless @wait, it still runs. */
+int mon_monitor_wait_command(struct mon_monitor *monitor, bool wait);
+pid_t mon_monitor_command_pid(const struct mon_monitor *monitor); /* 0: there is none */
 void mon_monitor_stop(struct mon_monitor *monitor);
 
 #endif

@@ -117,6 +117,7 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 		.glob_count = config->glob_count,
 		.excludes = config->excludes,
 		.exclude_count = config->exclude_count,
+		.limit = config->functions_max,
 	};
 	struct mon_module_list modules = {0};
 	int result;
