@@ -323,6 +323,9 @@ static void K07_killed_mid_flood(void **state)
 	assert_true(db_int(database, "SELECT max(arg1) FROM call") < calls);
 }
 
+/* In a chroot "/" is no mount, and cannot be made private; elsewhere it must be. */
+#define OWN_MOUNTS "mountpoint -q / && mount --make-rprivate /;"
+
 /* At the target's path lies another file, for all but the target. */
 static void K15_other_mount_namespace(void **state)
 {
@@ -334,9 +337,10 @@ static void K15_other_mount_namespace(void **state)
 
 	copy = process_start((const char *const[]){"cp", "/bin/true", path, NULL});
 	assert_int_equal(process_wait(copy, PROCESS_TIMEOUT_MS), 0);
-	(void)snprintf(bind, sizeof(bind), "mount --bind '%s' '%s' && exec '%s' 23",
+	(void)snprintf(bind, sizeof(bind), OWN_MOUNTS " mount --bind '%s' '%s' && exec '%s' 23",
 		       target_path("calls", real, sizeof(real)), path, path);
-	process = process_start((const char *const[]){"unshare", "-m", "sh", "-c", bind, NULL});
+	process = process_start((const char *const[]){"unshare", "-m", "--propagation", "unchanged",
+						      "sh", "-c", bind, NULL});
 	(void)process_wait_line(process, PROCESS_STDOUT, "ready", PROCESS_TIMEOUT_MS);
 	target = (struct target *)process;
 	monitor = watch(target, MODE(state));
@@ -447,8 +451,9 @@ static void K18_kernel_lacks_something(void **state)
 	refused(traced(&attempt, "bpf:error=ENOSYS", "auto"), 6, "ring buffer");
 	refused(traced(&attempt, "perf_event_open:error=ENOENT", "perf"), 6, "perf uprobe");
 	refused(process_start((const char *const[]){
-			"unshare", "-m", "sh", "-c",
-			"mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"",
+			"unshare", "-m", "--propagation", "unchanged", "sh", "-c",
+			OWN_MOUNTS "mount --make-rprivate /sys && mount -t tmpfs none "
+				   "/sys/kernel/btf && exec \"$0\" \"$@\"",
 			PROGRAM_BRIEFLY(attempt), NULL}),
 		6, "BTF");
 	target_lives(&attempt);
