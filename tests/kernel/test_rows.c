@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "bpf/event.h"
 #include "tests/harness/database.h"
 #include "tests/harness/memory.h"
 #include "tests/harness/monitor.h"
@@ -72,6 +73,16 @@ static int64_t count_calls(const char *condition)
 
 	(void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM calls WHERE %s", condition);
 	return db_int(database, sql);
+}
+
+/* Calls without a duration: all of them for this reason. */
+static void assert_unfinished(unsigned int flag, int64_t calls)
+{
+	char sql[64];
+
+	(void)snprintf(sql, sizeof(sql), "duration_ns IS NULL AND flags&%u", flag);
+	assert_int_equal(count_calls("duration_ns IS NULL"), calls);
+	assert_int_equal(count_calls(sql), calls);
 }
 
 static int64_t in_ledger(const char *reason)
@@ -136,6 +147,30 @@ static void K02_flood(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* The least budget has frames for some hundred threads: calls of the others are refused one. */
+static void K03_frames_refused(void **state)
+{
+	const int64_t threads = 2000;
+	struct target *target = target_start("threads", "1", "2000", NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--mode", MODE(state), "--sample", "1",
+			       "--memory-budget", "24M", "--strict", "watched_*", NULL);
+	int64_t refused;
+
+	target_go(target);
+	assert_int_equal(target_done(target), threads);
+	monitor_end(monitor, 7);
+	assert_ledger_closed(database);
+	refused = db_int(database,
+			 "SELECT coalesce(sum(count),0) FROM losses WHERE reason='frame_refused'");
+	assert_true(refused > 0 && refused < threads);
+	assert_int_equal(of("calls", "watched_threaded"), threads);
+	assert_int_equal(of("returns", "watched_threaded"), threads - refused);
+	assert_int_equal(count_calls("duration_ns>=0"), threads - refused);
+	assert_int_equal(count_calls("1"), threads - refused);
+	assert_int_equal(target_finish(target), 0);
+}
+
 /* The kernel keeps 64 return probes; what it does not return from has no duration. */
 static void K04_recursion(void **state)
 {
@@ -149,7 +184,7 @@ static void K04_recursion(void **state)
 	assert_int_equal(of("calls", "watched_recursion"), 100);
 	assert_int_equal(of("returns", "watched_recursion"), 64);
 	assert_int_equal(count_calls("1"), 100);
-	assert_int_equal(count_calls("duration_ns IS NULL"), 36);
+	assert_unfinished(MON_CALL_UNRETURNED, 36);
 	assert_int_equal(count_calls("duration_ns NOT NULL"), 64);
 	assert_int_equal(target_finish(target), 0);
 }
@@ -169,7 +204,7 @@ static void K05_longjmp(void **state)
 	assert_int_equal(of("returns", "watched_middle"), 0);
 	assert_int_equal(of("returns", "watched_outer"), CALLS);
 	assert_int_equal(of("returns", "watched_after"), CALLS);
-	assert_int_equal(count_calls("duration_ns IS NULL"), 2 * CALLS);
+	assert_unfinished(MON_CALL_UNWOUND, 2 * CALLS);
 	assert_int_equal(count_calls("1"), 4 * CALLS);
 	/* What follows a jump is not thought to be called by what was left. */
 	assert_int_equal(count_calls("function='watched_after' AND (caller NOT NULL OR depth>0)"),
@@ -191,7 +226,7 @@ static void K05_pthread_exit(void **state)
 	assert_int_equal(of("returns", "watched_leaf"), 0);
 	assert_int_equal(of("returns", "watched_exits"), 0);
 	assert_int_equal(of("returns", "watched_after"), CALLS);
-	assert_int_equal(count_calls("duration_ns IS NULL"), 2 * CALLS);
+	assert_unfinished(MON_CALL_THREAD_EXIT, 2 * CALLS);
 	assert_int_equal(count_calls("function='watched_after' AND duration_ns NOT NULL"), CALLS);
 	assert_int_equal(target_finish(target), 0);
 }
@@ -215,7 +250,7 @@ static void exec_is_followed(const char *mode, const char *how, int64_t execs)
 	assert_int_equal(of("calls", "watched_execs"), execs);
 	assert_int_equal(of("returns", "watched_execs"), 0);
 	assert_int_equal(count_calls("1"), 2 * CALLS + execs);
-	assert_int_equal(count_calls("function='watched_execs' AND duration_ns IS NULL"), execs);
+	assert_unfinished(MON_CALL_EXEC, execs);
 	assert_int_equal(count_calls("function='watched_call' AND caller NOT NULL"), 0);
 	assert_int_equal(target_finish(target), 0);
 }
@@ -264,7 +299,7 @@ static void exits(const char *mode, const char *how)
 	assert_int_equal(of("returns", "watched_call"), CALLS);
 	assert_int_equal(of("calls", "watched_exits"), 1);
 	assert_int_equal(of("returns", "watched_exits"), 0);
-	assert_int_equal(count_calls("function='watched_exits' AND duration_ns IS NULL"), 1);
+	assert_unfinished(MON_CALL_THREAD_EXIT, 1);
 	assert_int_equal(count_calls("1"), CALLS + 1);
 }
 
@@ -291,7 +326,7 @@ static void K07_killed_in_mid_call(void **state)
 	assert_sound();
 	assert_int_equal(of("returns", "watched_call"), CALLS);
 	assert_int_equal(of("calls", "watched_blocks"), 1);
-	assert_int_equal(count_calls("function='watched_blocks' AND duration_ns IS NULL"), 1);
+	assert_unfinished(MON_CALL_THREAD_EXIT, 1);
 	assert_int_equal(count_calls("1"), CALLS + 1);
 }
 
@@ -455,7 +490,7 @@ static void K18_kernel_lacks_something(void **state)
 			OWN_MOUNTS "mount --make-rprivate /sys && mount -t tmpfs none "
 				   "/sys/kernel/btf && exec \"$0\" \"$@\"",
 			PROGRAM_BRIEFLY(attempt), NULL}),
-		6, "BTF");
+		6, "the kernel was built without BTF");
 	target_lives(&attempt);
 }
 
@@ -504,6 +539,7 @@ int main(int argc, char **argv)
 		size_t modes; /* the first so many; 0: none of its own */
 	} rows[] = {
 		{"K02_flood", K02_flood, 3},
+		{"K03_frames_refused", K03_frames_refused, 3},
 		{"K04_recursion", K04_recursion, 3},
 		{"K05_longjmp", K05_longjmp, 3},
 		{"K05_pthread_exit", K05_pthread_exit, 3},
