@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static char *directory, *database;
 
@@ -171,17 +172,23 @@ static void a_killed_monitor_leaves_nothing_attached(void **state)
 /* What would be killed by a return probe is recognised, watched by entries only, and lives. */
 static void lives(const char *name, const char *sign)
 {
-	struct target *target = target_start(name, NULL);
-	struct monitor *monitor = watch(target, "auto", "watched_*");
+	static const char *const modes[] = {"session", "multi", "perf"};
 
-	assert_non_null(strstr(monitor_stderr(monitor), sign));
-	target_go(target);
-	assert_true(target_done(target) > 0);
-	end(monitor);
-	assert_true(db_int(database, "SELECT sum(calls) FROM functions") > 0);
-	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE duration_ns NOT NULL"),
-			 0);
-	assert_int_equal(target_finish(target), 0);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(modes); i++) {
+		struct target *target = target_start(name, NULL);
+		struct monitor *monitor = watch(target, modes[i], "watched_*");
+
+		assert_non_null(strstr(monitor_stderr(monitor), sign));
+		target_go(target);
+		assert_true(target_done(target) > 0);
+		end(monitor);
+		assert_true(db_int(database, "SELECT sum(calls) FROM functions") > 0);
+		assert_int_equal(
+			db_int(database, "SELECT count(*) FROM calls WHERE duration_ns NOT NULL"),
+			0);
+		assert_int_equal(target_finish(target), 0);
+		assert_int_equal(unlink(database), 0);
+	}
 }
 
 static void K21_ucontext_target_lives(void **state)

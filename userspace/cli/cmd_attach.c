@@ -122,7 +122,7 @@ static int wait_for_command(void)
 
 static int run(const struct mon_config *config, bool strict)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	struct sigaction action = {.sa_handler = on_signal}, hangup;
 	struct mon_report_options report = {.path = config->output, .head_only = true};
 	struct mon_outcome_of_run outcome;
 	struct mon_error error = {0};
@@ -134,7 +134,9 @@ static int run(const struct mon_config *config, bool strict)
 	(void)sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
-	(void)sigaction(SIGHUP, &action, NULL);
+	/* nohup(1) starts us with SIGHUP ignored, and means it. */
+	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+		(void)sigaction(SIGHUP, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	say_start(running, config);
 	live = mon_live_new(isatty(STDERR_FILENO));
