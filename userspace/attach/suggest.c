@@ -64,12 +64,14 @@ char *mon_nearest_text(const struct mon_nearest *nearest, char *text, size_t siz
 /* Length of what @name begins with; less than the name when there is more. */
 static size_t prefix_length(const char *name)
 {
-	size_t at = strspn(name, "_"), parameters = strcspn(name, "(<");
+	/* "(anonymous namespace)::f(int)" starts with one that is no parameter. */
+	size_t at = strspn(name, "_"), skip = *name == '(';
+	size_t parameters = skip + strcspn(name + skip, "(<");
 	const char *scope = strstr(name, "::");
 
 	if (scope && (size_t)(scope - name) < parameters)
 		return (size_t)(scope - name) + 2;
-	for (; name[at] && name[at] != '_'; at++)
+	for (; at < parameters && name[at] != '_'; at++)
 		if (at && islower((unsigned char)name[at - 1]) && isupper((unsigned char)name[at]))
 			return at;
 	return name[at] == '_' ? at + 1 : at;
