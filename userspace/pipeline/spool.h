@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Records on disk while the database does not take them: append-only segments of one run in a
+ * directory of our own (docs/spool-format.md). No index file: what is read is what SQLite's mark
+ * says is not committed yet. FIFO. A record is in the spool once push returned it as taken: it
+ * survives the death of this process, and with `sync` the power's, too.
+ *
+ * Life: new (makes and locks the directory, finds what an earlier monitor of the same run left),
+ * push (reader thread) and pop, release (writer thread) side by side, free (what is not released
+ * stays on disk). One lock inside, never held while the disk is waited for.
+ * Bounded: max_bytes on disk, of which reserve_bytes are taken at the start, so that a full disk
+ * leaves room; segment_bytes each; no memory but two buffers, all at the start.
+ */
+#ifndef MON_SPOOL_H
+#define MON_SPOOL_H
+
+#include "base/error.h"
+#include "pipeline/ring.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define MON_SPOOL_MAX_BYTES_DEFAULT (1ull << 30)
+#define MON_SPOOL_MAX_BYTES_MIN (4ull << 20)
+#define MON_SPOOL_RESERVE_BYTES_DEFAULT (64ull << 20)
+#define MON_SPOOL_SEGMENT_BYTES_DEFAULT (4ull << 20)
+#define MON_SPOOL_SEGMENT_BYTES_MIN (64ull << 10)
+
+struct mon_budget;
+struct mon_spool;
+
+struct mon_spool_options {
+	const char *path; /* the directory; made, mode 0700, when it is missing */
+	const char *run_uuid;
+	uint64_t max_bytes, reserve_bytes, segment_bytes; /* 0: default */
+	bool sync;					  /* fdatasync before push returns */
+	uid_t owner_uid;				  /* what is made belongs to these */
+	gid_t owner_gid;
+	struct mon_budget *budget; /* may be NULL */
+};
+
+struct mon_spool_stats {
+	uint64_t pushed, popped, released; /* records, of this process */
+	uint64_t waiting;		   /* records pushed or found, and not released */
+	uint64_t damaged;		   /* records skipped: their CRC or their tail was wrong */
+	uint64_t segments_set_aside;	   /* renamed: a bad header, or another version */
+	uint64_t remade;		   /* times the directory was gone and was made again */
+	uint64_t used_bytes, max_bytes, reserve_bytes;
+	uint64_t foreign_segments; /* of other runs, left as they are */
+};
+
+/* What is on disk when a start finds it: of a run that is not ours, or for `spool check`. */
+struct mon_spool_found {
+	char run_uuid[37];
+	uint64_t segments, bytes, records, damaged;
+	uint64_t first_position, end_position; /* of ring 0 */
+};
+
+/* -EBUSY: another monitor has the directory. Nothing is left on failure. */
+int mon_spool_new(const struct mon_spool_options *options, struct mon_spool **spool_out,
+		  struct mon_error *error);
+/* Removes the reserve, and the directory when nothing is in it. Takes NULL. */
+void mon_spool_free(struct mon_spool *spool);
+
+/*
+ * Appends records of @ring, oldest first, as many as there is room for: *taken_out, also when it
+ * fails. 0; -ENOSPC (bound or disk); -EIO and what write(2) says. What was not taken may be pushed
+ * again: nothing of it will be read.
+ */
+int mon_spool_push(struct mon_spool *spool, uint32_t ring, const struct mon_record *records,
+		   size_t count, size_t *taken_out);
+
+/*
+ * Copies the oldest records that were not popped yet, of one ring, into @memory (their `data` then
+ * point there; each 8-byte aligned). Returns how many; 0: none wait. Damaged ones are skipped,
+ * counted, and reported in on_damaged of the position after them.
+ */
+size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t max, void *memory,
+		     size_t memory_bytes, uint32_t *ring_out);
+
+/* Everything of @ring that ends at or before @mark is committed: its space is given back. */
+void mon_spool_release(struct mon_spool *spool, uint32_t ring, uint64_t mark);
+
+/* True: nothing waits to be popped. */
+bool mon_spool_drained(struct mon_spool *spool);
+/* Ring position after the newest record of @ring that is or was in it; 0: there was none. */
+uint64_t mon_spool_end(struct mon_spool *spool, uint32_t ring);
+
+void mon_spool_stats(struct mon_spool *spool, struct mon_spool_stats *stats_out);
+
+/*
+ * Reads a directory without changing it: what each run left, at most @max of them. *count_out says
+ * how many; -errno when it cannot be read.
+ */
+int mon_spool_check(const char *path, struct mon_spool_found *found_out, size_t max,
+		    size_t *count_out, struct mon_error *error);
+
+#endif
