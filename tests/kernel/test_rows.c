@@ -18,6 +18,7 @@
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
+#include "tests/harness/tool.h"
 
 #include <limits.h>
 #include <math.h>
@@ -358,6 +359,50 @@ static void K07_killed_mid_flood(void **state)
 	assert_true(db_int(database, "SELECT max(arg1) FROM call") < calls);
 }
 
+/*
+ * What runs is watched, not what lies at its path now: another program was renamed over it, then
+ * the path was removed. The database names the build that ran.
+ */
+static void K14_replaced_or_deleted(void **state)
+{
+	char build_id[64], sql[256], real[PATH_MAX];
+	char *path = tool_copy(target_path("calls", real, sizeof(real)), directory, "program");
+	char *other = tool_copy(target_path("recursion", real, sizeof(real)), directory, "other");
+	char *notes;
+
+	for (int deleted = 0; deleted < 2; deleted++) {
+		struct process *process = process_start((const char *const[]){path, "23", NULL});
+		struct target *target = (struct target *)process;
+		struct monitor *monitor;
+
+		(void)process_wait_line(process, PROCESS_STDOUT, "ready", PROCESS_TIMEOUT_MS);
+		if (deleted)
+			assert_int_equal(unlink(path), 0);
+		else
+			assert_int_equal(rename(other, path), 0);
+		monitor = watch(target, MODE(state));
+		target_go(target);
+		assert_int_equal(target_done(target), CALLS);
+		monitor_end(monitor, 0);
+		assert_sound();
+		assert_int_equal(count_calls("run_id=(SELECT max(id) FROM run) AND "
+					     "function='watched_call' AND duration_ns>0"),
+				 CALLS);
+		assert_int_equal(target_finish(target), 0);
+		free(path);
+		path = tool_copy(target_path("calls", real, sizeof(real)), directory, "program");
+	}
+	notes = TOOL("readelf", "-n", target_path("calls", real, sizeof(real)));
+	assert_int_equal(sscanf(strstr(notes, "Build ID: "), "Build ID: %40s", build_id), 1);
+	(void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM module WHERE build_id='%s'",
+		       build_id);
+	assert_int_equal(db_int(database, sql), 1);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM module"), 1);
+	free(notes);
+	free(other);
+	free(path);
+}
+
 /* In a chroot "/" is no mount, and cannot be made private; elsewhere it must be. */
 #define OWN_MOUNTS "mountpoint -q / && mount --make-rprivate /;"
 
@@ -550,6 +595,7 @@ int main(int argc, char **argv)
 		{"K08_fork", K08_fork, 3},
 		{"exit_in_mid_call", exit_in_mid_call, 3},
 		{"_exit_in_mid_call", _exit_in_mid_call, 3},
+		{"K14_replaced_or_deleted", K14_replaced_or_deleted, 3},
 		{"K15_other_mount_namespace", K15_other_mount_namespace, 3},
 		{"K16_no_sys_admin", K16_no_sys_admin, 0},
 		{"K17_missing_capability", K17_missing_capability, 0},
