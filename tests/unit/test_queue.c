@@ -195,6 +195,25 @@ static void test_timeout_is_waited_for(void **state)
 	mon_queue_free(queue);
 }
 
+/* What waits for room under pressure waits until some is made, and does not spin. */
+static void test_spared_memory(void **state)
+{
+	struct mon_queue *queue = new_queue(2, 4, NULL);
+
+	(void)state;
+	mon_queue_spare_memory(queue, true);
+	assert_int_equal(push_range(queue, 0, 3), 2);
+	assert_false(mon_queue_wait_room(queue, 5 * MON_NS_PER_MS));
+	assert_true(mon_queue_wait(queue, 0));
+	assert_int_equal(mon_queue_drop_before(queue, 1), 1);
+	assert_true(mon_queue_wait_room(queue, LONG_NS));
+	mon_queue_spare_memory(queue, false);
+	assert_int_equal(push_range(queue, 2, 9), 5);
+	assert_int_equal(pop_range(queue, 1, 9), 6);
+	assert_false(mon_queue_wait(queue, 5 * MON_NS_PER_MS));
+	mon_queue_free(queue);
+}
+
 /* Model: the queue holds the numbers [oldest, next), at most slots + overflow of them. */
 static void test_random_operations(void **state)
 {
@@ -216,17 +235,25 @@ static void test_random_operations(void **state)
 			bool failing = rand_r(&seed) % 8 == 0;
 			struct mon_queue_stats stats;
 
-			if (rand_r(&seed) % 2) {
+			if (rand_r(&seed) % 8 == 0) {
+				size_t expected = count < used ? count : used;
+
+				assert_int_equal(mon_queue_drop_before(queue, oldest + count),
+						 expected);
+				oldest += expected;
+			} else if (rand_r(&seed) % 2) {
 				size_t most = slots + overflow;
 				size_t room, expected;
 
-				budget.failing = failing;
+				budget.failing = failing && rand_r(&seed) % 2;
+				mon_queue_spare_memory(queue, failing && !budget.failing);
 				if (failing && !over)
 					most = slots;
 				room = most - used;
 				expected = count < room ? count : room;
 				assert_int_equal(push_range(queue, next, count), expected);
 				budget.failing = false;
+				mon_queue_spare_memory(queue, false);
 				next += expected;
 			} else {
 				size_t expected = count < used ? count : used;
@@ -242,7 +269,7 @@ static void test_random_operations(void **state)
 			assert_int_equal(budget.used[MON_BUDGET_OVERFLOW],
 					 over ? overflow * sizeof(uint64_t) : 0);
 			assert_int_equal(stats.pushed, next);
-			assert_int_equal(stats.popped, oldest);
+			assert_int_equal(stats.popped + stats.dropped, oldest);
 		}
 		mon_queue_free(queue);
 		assert_all_given_back(&budget);
@@ -301,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_overflow_refused),
 		cmocka_unit_test(test_kick_and_close),
 		cmocka_unit_test(test_timeout_is_waited_for),
+		cmocka_unit_test(test_spared_memory),
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_two_threads),
 	};

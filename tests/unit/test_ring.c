@@ -512,6 +512,17 @@ static void test_random_operations(void **state)
 			assert_true(stats.acknowledged <= stats.read);
 			assert_true(stats.read <= stats.produced);
 			assert_true(stats.produced <= stats.acknowledged + SIZE);
+
+			uint64_t position = stats.acknowledged;
+
+			for (size_t i = acknowledged; i < read; i++) {
+				if (list[i].is == DISCARDED)
+					continue;
+				assert_int_equal(mon_ring_walk(fake.ring, &position, &record), 0);
+				assert_int_equal(record.position, list[i].position);
+				assert_int_equal(record.size_bytes, list[i].length);
+			}
+			assert_int_equal(mon_ring_walk(fake.ring, &position, &record), -EAGAIN);
 		}
 	}
 	mon_ring_stats(fake.ring, &stats);

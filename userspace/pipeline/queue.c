@@ -29,10 +29,10 @@ struct mon_queue {
 	pthread_mutex_t lock;	   /* of everything below */
 	pthread_cond_t arrived, room;
 	struct part base, overflow;
-	bool closed, kicked;
+	bool closed, kicked, sparing;
 	bool starved; /* the overflow was refused and nothing was popped since */
 	size_t used_peak;
-	uint64_t pushed, popped, refused, overflow_refused;
+	uint64_t pushed, popped, refused, dropped, overflow_refused;
 };
 
 static size_t smaller(size_t a, size_t b)
@@ -95,6 +95,8 @@ static bool overflow_ensure(struct mon_queue *queue)
 {
 	if (queue->overflow.slots)
 		return true;
+	if (queue->sparing)
+		return false;
 	queue->overflow.slots =
 		mon_budget_calloc(queue->budget, MON_BUDGET_OVERFLOW, part_bytes(&queue->overflow));
 	queue->starved = !queue->overflow.slots;
@@ -217,27 +219,76 @@ static struct timespec deadline_after(uint64_t timeout_ns)
 				 .tv_nsec = (long)(at_ns % MON_NS_PER_S)};
 }
 
-size_t mon_queue_pop(struct mon_queue *queue, uint64_t *positions, size_t max, uint64_t timeout_ns)
+/* Under the lock, which waiting lets go. */
+static void await_arrival(struct mon_queue *queue, uint64_t timeout_ns)
 {
 	struct timespec deadline = deadline_after(timeout_ns);
-	size_t taken = 0;
 
-	pthread_mutex_lock(&queue->lock);
 	while (!queue->base.used && !queue->closed && !queue->kicked && timeout_ns)
 		if (pthread_cond_timedwait(&queue->arrived, &queue->lock, &deadline))
 			break;
 	queue->kicked = false;
+}
+
+bool mon_queue_wait(struct mon_queue *queue, uint64_t timeout_ns)
+{
+	bool there;
+
+	pthread_mutex_lock(&queue->lock);
+	await_arrival(queue, timeout_ns);
+	there = queue->base.used;
+	pthread_mutex_unlock(&queue->lock);
+	return there;
+}
+
+static void made_room(struct mon_queue *queue)
+{
+	queue->starved = false;
+	pthread_cond_broadcast(&queue->room);
+}
+
+size_t mon_queue_pop(struct mon_queue *queue, uint64_t *positions, size_t max, uint64_t timeout_ns)
+{
+	size_t taken = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	await_arrival(queue, timeout_ns);
 	do {
 		taken += part_take(&queue->base, positions + taken, max - taken);
 		refill(queue);
 	} while (taken < max && queue->base.used);
 	queue->popped += taken;
-	if (taken) {
-		queue->starved = false;
-		pthread_cond_broadcast(&queue->room);
-	}
+	if (taken)
+		made_room(queue);
 	pthread_mutex_unlock(&queue->lock);
 	return taken;
+}
+
+size_t mon_queue_drop_before(struct mon_queue *queue, uint64_t position)
+{
+	struct part *base = &queue->base;
+	size_t dropped = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	while (base->used && base->slots[base->head] < position) {
+		part_drop(base, 1);
+		dropped++;
+		if (!base->used)
+			refill(queue);
+	}
+	refill(queue);
+	queue->dropped += dropped;
+	if (dropped)
+		made_room(queue);
+	pthread_mutex_unlock(&queue->lock);
+	return dropped;
+}
+
+void mon_queue_spare_memory(struct mon_queue *queue, bool spare)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->sparing = spare;
+	pthread_mutex_unlock(&queue->lock);
 }
 
 void mon_queue_kick(struct mon_queue *queue)
@@ -252,8 +303,11 @@ static bool has_room(const struct mon_queue *queue)
 {
 	if (queue->closed)
 		return false;
-	return queue->base.used < queue->base.capacity ||
-	       (!queue->starved && queue->overflow.used < queue->overflow.capacity);
+	if (queue->base.used < queue->base.capacity)
+		return true;
+	if (!queue->overflow.slots && (queue->starved || queue->sparing))
+		return false;
+	return queue->overflow.used < queue->overflow.capacity;
 }
 
 bool mon_queue_wait_room(struct mon_queue *queue, uint64_t timeout_ns)
@@ -300,6 +354,7 @@ void mon_queue_stats(struct mon_queue *queue, struct mon_queue_stats *stats_out)
 		.pushed = queue->pushed,
 		.popped = queue->popped,
 		.refused = queue->refused,
+		.dropped = queue->dropped,
 		.overflow_refused = queue->overflow_refused,
 	};
 	pthread_mutex_unlock(&queue->lock);

@@ -30,8 +30,8 @@ struct mon_queue_stats {
 	size_t used, slots; /* both parts together */
 	size_t overflow_used;
 	size_t used_peak;
-	uint64_t pushed, popped, refused; /* positions */
-	uint64_t overflow_refused;	  /* times the overflow could not be allocated */
+	uint64_t pushed, popped, refused, dropped; /* positions */
+	uint64_t overflow_refused;		   /* times the overflow could not be allocated */
 };
 
 int mon_queue_new(const struct mon_queue_options *options, struct mon_queue **queue_out);
@@ -46,11 +46,20 @@ size_t mon_queue_push(struct mon_queue *queue, const uint64_t *positions, size_t
  */
 size_t mon_queue_pop(struct mon_queue *queue, uint64_t *positions, size_t max, uint64_t timeout_ns);
 
+/* Waits as pop does, and takes nothing. True: something is there. */
+bool mon_queue_wait(struct mon_queue *queue, uint64_t timeout_ns);
+
+/* Takes away, oldest first, what lies before @position: it is safe elsewhere. Returns how many. */
+size_t mon_queue_drop_before(struct mon_queue *queue, uint64_t position);
+
 /* Wakes the one who pops, once (a tick is ready to be written). */
 void mon_queue_kick(struct mon_queue *queue);
 
 /* Waits until there is room for one, closed, or @timeout_ns. True: there is room. */
 bool mon_queue_wait_room(struct mon_queue *queue, uint64_t timeout_ns);
+
+/* Under memory pressure: the overflow is not allocated, so that spooling begins earlier. */
+void mon_queue_spare_memory(struct mon_queue *queue, bool spare);
 
 /* No more will be pushed: pop returns what is left and then 0 at once. */
 void mon_queue_close(struct mon_queue *queue);

@@ -7,7 +7,7 @@
  * record is a header (u32 length with a busy
  * and a discard bit, u32 page offset), the payload, and padding to 8 bytes.
  *
- * The reader thread pops, the writer thread peeks and acknowledges; `read` and the counts are
+ * The reader thread pops and acknowledges, the writer thread peeks; `read` and the counts are
  * written by the reader only, the consumer position by whoever acknowledges, all as atomics. A
  * length is believed only when header and payload lie inside the ring and before the producer:
  * nothing is read out of bounds whatever the pages hold. Nothing allocates after new.
@@ -318,6 +318,25 @@ void mon_ring_peek(const struct mon_ring *ring, uint64_t position, struct mon_re
 		fill_broken(ring, record_out);
 	else /* pop saw a true length; were it to change, still nothing outside is read */
 		fill(ring, position, total_bytes(length) > ring->mask + 1 ? 0 : length, record_out);
+}
+
+int mon_ring_walk(const struct mon_ring *ring, uint64_t *position, struct mon_record *record_out)
+{
+	uint64_t read = load_acquire(&ring->read);
+
+	while (*position < read) {
+		uint32_t length = header_at(ring, *position);
+
+		if (*position != load_acquire(&ring->broken_position) &&
+		    (length & BPF_RINGBUF_DISCARD_BIT)) {
+			*position += total_bytes(length & ~BPF_RINGBUF_DISCARD_BIT);
+			continue;
+		}
+		mon_ring_peek(ring, *position, record_out);
+		*position = record_out->end;
+		return 0;
+	}
+	return -EAGAIN;
 }
 
 void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end)

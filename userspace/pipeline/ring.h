@@ -4,7 +4,7 @@
  * steps here: a record's space goes back to the kernel only when it is safe elsewhere. (run, ring,
  * position) is the record's identity. libbpf's reader acknowledges as it reads.
  *
- * Life: new, wait, pop (reader thread) ... peek, acknowledge (writer thread), stats, free.
+ * Life: new, wait, pop, walk, acknowledge (reader thread) ... peek (writer thread), stats, free.
  * Invariant: acknowledged <= read <= produced <= acknowledged + size.
  */
 #ifndef MON_RING_H
@@ -60,6 +60,13 @@ int mon_ring_try_pop(struct mon_ring *ring, struct mon_record *record_out);
 
 /* The record at a position that was popped and not yet acknowledged. Same result as pop's. */
 void mon_ring_peek(const struct mon_ring *ring, uint64_t position, struct mon_record *record_out);
+
+/*
+ * Goes over what was popped and is not acknowledged yet, again: the first record at or after
+ * *position, which must lie on a record or on the acknowledged position. *position is then where
+ * the next one begins. 0, or -EAGAIN: that was the last one popped. By whoever acknowledges.
+ */
+int mon_ring_walk(const struct mon_ring *ring, uint64_t *position, struct mon_record *record_out);
 
 /* Gives everything before @end back to the kernel. Positions only rise; a lower one is ignored. */
 void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end);
