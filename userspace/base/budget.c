@@ -122,7 +122,7 @@ const char *mon_budget_part_name(enum mon_budget_part part)
 		[MON_BUDGET_MAPS] = "maps",	  [MON_BUDGET_FRAMES] = "frames",
 		[MON_BUDGET_QUEUE] = "queue",	  [MON_BUDGET_OVERFLOW] = "overflow",
 		[MON_BUDGET_SYMBOLS] = "symbols", [MON_BUDGET_TOTALS] = "totals",
-		[MON_BUDGET_SQLITE] = "sqlite",
+		[MON_BUDGET_SQLITE] = "sqlite",	  [MON_BUDGET_SPOOL] = "spool",
 	};
 
 	return names[part];
@@ -191,6 +191,7 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
 	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions);
 	bytes[MON_BUDGET_SQLITE] = MON_BUDGET_SQLITE_BYTES;
+	bytes[MON_BUDGET_SPOOL] = MON_BUDGET_SPOOL_BYTES;
 	without_frames = sum_of(bytes);
 
 	if (want->frames) {

@@ -2,8 +2,9 @@
 /*
  * The memory budget: what `--memory-budget` covers, part by part. Everything sizeable that the
  * monitor holds (BPF maps and rings, frames of the target's threads, queue, symbols, SQLite's
- * heap) is reserved here before it is allocated. At the hard line a reservation fails with
- * -ENOMEM and the caller copes. Thread-safe (atomics, no lock); the hot path never comes here.
+ * heap, the spool's buffers) is reserved here before it is allocated. At the hard line a
+ * reservation fails with -ENOMEM and the caller copes. Thread-safe (atomics, no lock); the hot path
+ * never comes here.
  */
 #ifndef MON_BUDGET_H
 #define MON_BUDGET_H
@@ -22,6 +23,7 @@ enum mon_budget_part {
 	MON_BUDGET_SYMBOLS,
 	MON_BUDGET_TOTALS, /* ledger and intervals in userspace */
 	MON_BUDGET_SQLITE,
+	MON_BUDGET_SPOOL, /* its two buffers and its table of segments */
 	MON_BUDGET_PARTS
 };
 
@@ -29,6 +31,8 @@ enum mon_budget_part {
 #define MON_BUDGET_MIN_BYTES (24ull << 20) /* below this no plan fits */
 #define MON_BUDGET_MAX_BYTES (64ull << 30)
 
+/* pipeline/spool_open.c: two buffers of 256 KiB, and the table for the default size. */
+#define MON_BUDGET_SPOOL_BYTES ((2ull * 256 + 64) << 10)
 #define MON_BUDGET_SQLITE_BYTES (6ull << 20) /* its cache is 4 MiB of it */
 
 /*
