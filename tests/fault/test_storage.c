@@ -37,7 +37,7 @@
 
 #define CALLS 1000
 #define CALLS_TEXT "1000"
-#define INODES_MAX 16
+#define INODES_MAX 64
 
 static char *directory, *database;
 static bool mounted;

@@ -55,7 +55,7 @@ static struct mon_view view(void)
 }
 
 #define FIGURES "00:00:12  201,444 calls/s  kept 2,016/s  db 1.70M  lost 1,234  breaker closed"
-#define MORE "memory 21.0M/64.0M  ring 2 %  queue 0 %"
+#define MORE "memory 21.0M/64.0M  ring 2 %  queue 0 %  spool 0"
 #define OLDEST "! call: 1 call open for 2.30s in thread 4242\n"
 #define SCREEN                                                                         \
 	FIGURES "\n" MORE "\n\n"                                                       \

@@ -134,10 +134,10 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 }
 
 /* What the process itself weighs: code, libraries, stacks, libbpf's object while it loads. */
-#define PROCESS_BYTES (8ull << 20)
+#define PROCESS_BYTES (7ull << 20)
 /* A kernel slab for 64 frames and its header, and a second one when arguments are kept. */
 #define THREAD_BYTES 4096ull
-#define QUEUE_BYTES (10000ull * 8)
+#define QUEUE_BYTES (10000ull * 8 + MON_BUDGET_BATCH_BYTES)
 #define OVERFLOW_BYTES (50000ull * 8)
 /* Counters and allowance for each CPU, histogram, policy. */
 #define COUNTERS_BYTES_PER_CPU (128ull + 16)
@@ -158,8 +158,9 @@ static uint64_t totals_bytes(uint64_t functions)
 	uint64_t returned =
 		functions < MON_TOTALS_RETURNED_PLANNED ? functions : MON_TOTALS_RETURNED_PLANNED;
 
-	return functions * MON_TOTALS_FUNCTION_BYTES + returned * MON_TOTALS_RETURNED_BYTES +
-	       MON_TOTALS_SPARE_BYTES;
+	return functions * (MON_TOTALS_FUNCTION_BYTES + MON_BUDGET_CREDITS_BYTES) +
+	       returned * MON_TOTALS_RETURNED_BYTES + MON_TOTALS_SPARE_BYTES +
+	       MON_BUDGET_TASKS_BYTES;
 }
 
 static uint64_t ring_wish(const struct mon_budget_want *want)

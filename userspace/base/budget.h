@@ -32,6 +32,9 @@ enum mon_budget_part {
 #define MON_BUDGET_MAX_BYTES (64ull << 30)
 
 /* pipeline/spool_open.c: two buffers of 256 KiB, and the table for the default size. */
+#define MON_BUDGET_TASKS_BYTES (16384ull * 24) /* the store's table of threads */
+#define MON_BUDGET_CREDITS_BYTES 80ull	       /* the store's, of each function */
+#define MON_BUDGET_BATCH_BYTES (896ull << 10)  /* what the writer has in hand, a copy */
 #define MON_BUDGET_SPOOL_BYTES ((2ull * 256 + 64) << 10)
 #define MON_BUDGET_SQLITE_BYTES (6ull << 20) /* its cache is 4 MiB of it */
 
@@ -40,7 +43,7 @@ enum mon_budget_part {
  * returned: its buckets, and two BLOBs of ordinary size. The plan keeps room for so many of the
  * second kind; those beyond take what is left, or their histograms are left out.
  */
-#define MON_TOTALS_FUNCTION_BYTES 840
+#define MON_TOTALS_FUNCTION_BYTES 1000
 #define MON_TOTALS_BUCKETS_BYTES 1872
 #define MON_TOTALS_RETURNED_BYTES (MON_TOTALS_BUCKETS_BYTES + 2 * 256)
 #define MON_TOTALS_RETURNED_PLANNED 2048

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/view.h"
 #include "monitor/monitor.h"
+#include "pipeline/spool.h"
 #include "report/report.h"
 
 #include <getopt.h>
@@ -47,6 +48,8 @@ static const char help[] =
 	"      --memory-budget SIZE 64M by default, at least 24M\n"
 	"      --ring-size SIZE     a power of two from 4K to 1G\n"
 	"      --max-size SIZE      of the database, 4G by default, at least 1M\n"
+	"      --spool-dir DIR      where calls wait while the database is out (FILE.spool)\n"
+	"      --spool-max SIZE     at most so much of it, 1G by default, at least 4M\n"
 	"      --max-overhead 0     no limit on the cost (the only value so far)\n"
 	"      --breaker-failures N open after N failures in a row, 1..1000 (5)\n"
 	"      --breaker-timeout T  probe the database after T (60s)\n"
@@ -197,6 +200,8 @@ int mon_cli_attach(int argc, char **argv)
 		BUDGET,
 		RING,
 		SIZE,
+		SPOOL,
+		SPOOL_MAX,
 		OVERHEAD,
 		FAILURES,
 		TIMEOUT,
@@ -218,6 +223,8 @@ int mon_cli_attach(int argc, char **argv)
 		{"memory-budget", required_argument, NULL, BUDGET},
 		{"ring-size", required_argument, NULL, RING},
 		{"max-size", required_argument, NULL, SIZE},
+		{"spool-dir", required_argument, NULL, SPOOL},
+		{"spool-max", required_argument, NULL, SPOOL_MAX},
 		{"max-overhead", required_argument, NULL, OVERHEAD},
 		{"breaker-failures", required_argument, NULL, FAILURES},
 		{"breaker-timeout", required_argument, NULL, TIMEOUT},
@@ -332,6 +339,18 @@ int mon_cli_attach(int argc, char **argv)
 			if (mon_parse_size(optarg, &config.size_max_bytes) ||
 			    config.size_max_bytes < MON_STORE_SIZE_MIN_BYTES)
 				return usage("--max-size wants a size like 100M or 4G, not",
+					     optarg);
+			break;
+		case SPOOL:
+			if (!optarg[0])
+				return usage("--spool-dir wants a directory", NULL);
+			config.spool_path = optarg;
+			break;
+		case SPOOL_MAX:
+			if (mon_parse_size(optarg, &config.spool_max_bytes) ||
+			    config.spool_max_bytes < MON_SPOOL_MAX_BYTES_MIN)
+				return usage("--spool-max wants a size like 64M or 1G, at least "
+					     "4M, not",
 					     optarg);
 			break;
 		case OVERHEAD:

@@ -104,12 +104,12 @@ static void format_elapsed(char buffer[16], uint64_t elapsed_ns)
 static void format_figures(char *line, size_t size, const struct mon_view *view,
 			   const char *between)
 {
-	char elapsed[16], calls[32], kept[32], file[32], lost[32], used[32], limit[32];
+	char elapsed[16], calls[32], kept[32], file[32], lost[32], used[32], limit[32], spooled[32];
 
 	format_elapsed(elapsed, view->elapsed_ns);
 	(void)snprintf(line, size,
 		       "%s  %s calls/s  kept %s/s  db %s  lost %s  breaker %s%s"
-		       "memory %s/%s  ring %.0f %%  queue %.0f %%",
+		       "memory %s/%s  ring %.0f %%  queue %.0f %%  spool %s",
 		       elapsed, mon_format_count(calls, sizeof(calls), (uint64_t)view->calls_per_s),
 		       mon_format_count(kept, sizeof(kept), (uint64_t)view->kept_per_s),
 		       mon_format_bytes(file, sizeof(file), view->file_bytes),
@@ -117,7 +117,8 @@ static void format_figures(char *line, size_t size, const struct mon_view *view,
 		       mon_breaker_state_name(view->breaker), between,
 		       mon_format_bytes(used, sizeof(used), view->memory_bytes),
 		       mon_format_bytes(limit, sizeof(limit), view->memory_limit_bytes),
-		       100 * view->ring_used, 100 * view->queue_used);
+		       100 * view->ring_used, 100 * view->queue_used,
+		       mon_format_count(spooled, sizeof(spooled), view->spooled));
 }
 
 /* "! call: 1 call open for 2.3s in thread 4242". False: no call is open for long. */

@@ -20,20 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reasons that the programs count; the others are credited by the store. */
-static const struct {
-	enum mon_reason reason;
-	size_t offset;
-} kernel_reasons[] = {
-	{MON_REASON_SAMPLED_OUT, offsetof(struct mon_counters, sampled_out)},
-	{MON_REASON_RATE_CAP, offsetof(struct mon_counters, rate_cap)},
-	{MON_REASON_SIZE_CAP, offsetof(struct mon_counters, size_cap)},
-	{MON_REASON_RING_FULL, offsetof(struct mon_counters, ring_full)},
-	{MON_REASON_GATE_CLOSED, offsetof(struct mon_counters, gate_closed)},
-	{MON_REASON_FRAME_REFUSED, offsetof(struct mon_counters, frame_refused)},
-};
-#define KERNEL_REASONS (sizeof(kernel_reasons) / sizeof(kernel_reasons[0]))
-
+#define COUNTED_REASONS 8 /* see `counted_reasons` */
 #define CHUNK_BYTES (MON_TOTALS_SPARE_BYTES / 2)
 
 /* Lower halves of the widened buckets, as the kernel had them. */
@@ -55,12 +42,13 @@ struct interval_base {
 
 struct account {
 	struct mon_counters now;
-	struct interval_base interval; /* as of the last written one */
+	uint64_t spooled, spool_damaged; /* as mon_ledger_set() was told */
+	struct interval_base interval;	 /* as of the last written one */
 	uint64_t written_calls, written_returns;
-	uint64_t written_counts[KERNEL_REASONS];
-	uint64_t seen_counts[KERNEL_REASONS]; /* as of the last take */
-	mon_ns from_ns[KERNEL_REASONS];	      /* first tick that saw it grow; 0: never */
-	mon_ns to_ns[KERNEL_REASONS];	      /* last one */
+	uint64_t written_counts[COUNTED_REASONS];
+	uint64_t seen_counts[COUNTED_REASONS]; /* as of the last take */
+	mon_ns from_ns[COUNTED_REASONS];       /* first tick that saw it grow; 0: never */
+	mon_ns to_ns[COUNTED_REASONS];	       /* last one */
 	mon_ns armed_ns, armed_staged_ns, armed_written_ns;
 	uint64_t recent_max_ns;	  /* since the last take */
 	uint64_t interval_max_ns; /* of the interval that is not committed yet */
@@ -69,6 +57,22 @@ struct account {
 	uint32_t interval_row; /* of the last due take: index + 1, or 0 */
 	bool returned;	       /* there are durations, whether or not there was memory for them */
 	bool total_owed;       /* its row was written without the histogram */
+};
+
+/* Reasons that are told to the ledger, by the programs or by the run; the store credits the rest.
+ */
+static const struct {
+	enum mon_reason reason;
+	size_t offset; /* of its count in an account */
+} counted_reasons[COUNTED_REASONS] = {
+	{MON_REASON_SAMPLED_OUT, offsetof(struct account, now.sampled_out)},
+	{MON_REASON_RATE_CAP, offsetof(struct account, now.rate_cap)},
+	{MON_REASON_SIZE_CAP, offsetof(struct account, now.size_cap)},
+	{MON_REASON_RING_FULL, offsetof(struct account, now.ring_full)},
+	{MON_REASON_GATE_CLOSED, offsetof(struct account, now.gate_closed)},
+	{MON_REASON_FRAME_REFUSED, offsetof(struct account, now.frame_refused)},
+	{MON_REASON_SPOOLED, offsetof(struct account, spooled)},
+	{MON_REASON_SPOOL_DAMAGED, offsetof(struct account, spool_damaged)},
 };
 
 /* BLOBs of one take: chunks that never move, kept for the next. */
@@ -98,7 +102,7 @@ struct mon_ledger {
 };
 
 _Static_assert(sizeof(struct account) + sizeof(struct mon_total) + sizeof(struct mon_interval) +
-			       KERNEL_REASONS * sizeof(struct mon_ledger_entry) <=
+			       COUNTED_REASONS * sizeof(struct mon_ledger_entry) <=
 		       MON_TOTALS_FUNCTION_BYTES,
 	       "the plan knows what a function takes");
 _Static_assert(sizeof(struct buckets) <= MON_TOTALS_BUCKETS_BYTES,
@@ -164,11 +168,11 @@ void mon_ledger_free(struct mon_ledger *ledger)
 	free(ledger);
 }
 
-static uint64_t reason_count(const struct mon_counters *counters, size_t index)
+static uint64_t reason_count(const struct account *account, size_t index)
 {
 	uint64_t count;
 
-	memcpy(&count, (const char *)counters + kernel_reasons[index].offset, sizeof(count));
+	memcpy(&count, (const char *)account + counted_reasons[index].offset, sizeof(count));
 	return count;
 }
 
@@ -215,6 +219,15 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 						     sizeof(*account->buckets));
 	if (account->buckets)
 		widen(ledger, account, histogram);
+}
+
+void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reason reason,
+		    uint64_t count)
+{
+	if (reason == MON_REASON_SPOOLED)
+		ledger->accounts[function].spooled = count;
+	else if (reason == MON_REASON_SPOOL_DAMAGED)
+		ledger->accounts[function].spool_damaged = count;
 }
 
 static uint64_t bucket_now(const struct account *account, unsigned i)
@@ -342,8 +355,8 @@ static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns n
 {
 	struct account *account = &ledger->accounts[function];
 
-	for (size_t i = 0; i < KERNEL_REASONS; i++) {
-		uint64_t count = reason_count(&account->now, i);
+	for (size_t i = 0; i < COUNTED_REASONS; i++) {
+		uint64_t count = reason_count(account, i);
 
 		if (count > account->seen_counts[i]) {
 			if (!account->from_ns[i])
@@ -355,7 +368,7 @@ static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns n
 			continue;
 		ledger->entries[ledger->entry_count++] = (struct mon_ledger_entry){
 			.function = function,
-			.reason = kernel_reasons[i].reason,
+			.reason = counted_reasons[i].reason,
 			.count = count,
 			.from_ns = account->from_ns[i],
 			.to_ns = account->to_ns[i],
@@ -431,7 +444,7 @@ static size_t reason_index(enum mon_reason reason)
 {
 	size_t i = 0;
 
-	while (kernel_reasons[i].reason != reason)
+	while (counted_reasons[i].reason != reason)
 		i++;
 	return i;
 }
@@ -521,10 +534,10 @@ const struct mon_counters *mon_ledger_counters(const struct mon_ledger *ledger, 
 	return &ledger->accounts[function].now;
 }
 
-static bool kernel_counts(enum mon_reason reason)
+static bool is_counted(enum mon_reason reason)
 {
-	for (size_t i = 0; i < KERNEL_REASONS; i++)
-		if (kernel_reasons[i].reason == reason)
+	for (size_t i = 0; i < COUNTED_REASONS; i++)
+		if (counted_reasons[i].reason == reason)
 			return true;
 	return false;
 }
@@ -537,17 +550,18 @@ void mon_ledger_check(const struct mon_ledger *ledger,
 	struct mon_ledger_sum sum = {0};
 
 	for (uint32_t f = 0; f < ledger->count; f++) {
-		const struct mon_counters *now = &ledger->accounts[f].now;
+		const struct account *account = &ledger->accounts[f];
+		const struct mon_counters *now = &account->now;
 		uint64_t accounted = 0;
 
-		for (size_t i = 0; i < KERNEL_REASONS; i++) {
-			sum.by_reason[kernel_reasons[i].reason] += reason_count(now, i);
-			accounted += reason_count(now, i);
+		for (size_t i = 0; i < COUNTED_REASONS; i++) {
+			sum.by_reason[counted_reasons[i].reason] += reason_count(account, i);
+			accounted += reason_count(account, i);
 		}
 		for (unsigned reason = 1; reason < MON_REASON_COUNT; reason++) {
 			uint64_t count;
 
-			if (kernel_counts(reason))
+			if (is_counted(reason))
 				continue;
 			count = credited(context, f, reason);
 			sum.by_reason[reason] += count;

@@ -45,6 +45,11 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 		       const struct mon_counters *counters, const uint32_t *histogram,
 		       mon_ns armed_ns);
 
+/* How many records of a function wait in the spool, or were damaged there: spooled, spool_damaged.
+ */
+void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reason reason,
+		    uint64_t count);
+
 /*
  * Every row that changed since what was last committed. Interval rows only when one is due (see
  * above) or @final; a @final take has a total for each function. The arrays are the ledger's and do

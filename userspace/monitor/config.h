@@ -26,6 +26,8 @@ struct mon_config {
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
+	const char *spool_path;				   /* NULL: beside the output */
+	uint64_t spool_max_bytes;			   /* 0: default */
 	uint32_t breaker_failures;			   /* 0: default */
 	uint64_t breaker_timeout_ns;			   /* 0: default */
 	enum mon_durability durability;

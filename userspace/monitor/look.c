@@ -128,6 +128,17 @@ void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 	*view_out = view;
 }
 
+uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture)
+{
+	uint64_t count = 0;
+
+	if (mon_capture_read_open(capture, look->open))
+		return 0;
+	for (size_t i = 0; i < look->set->function_count; i++)
+		count += look->open[i].count;
+	return count;
+}
+
 double mon_look_rate(const struct mon_look *look, uint32_t function)
 {
 	return look->seen[function].calls_per_s;

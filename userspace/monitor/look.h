@@ -24,7 +24,7 @@ struct mon_view {
 	mon_ns at_ns;
 	uint64_t elapsed_ns;
 	double calls_per_s, kept_per_s;
-	uint64_t lost, rows, file_bytes;
+	uint64_t lost, rows, file_bytes, spooled; /* spooled: records that wait there */
 	enum mon_breaker_state breaker;
 	double ring_used, queue_used; /* 0..1 */
 	uint64_t memory_bytes, memory_limit_bytes;
@@ -48,6 +48,8 @@ void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 		 struct mon_view *view_out);
 /* Of this process, BPF memory included, each page once. @bpf_bytes: as mon_capture_cost() says. */
 uint64_t mon_look_at_memory(uint64_t bpf_bytes, uint64_t ring_bytes);
+/* Calls that are open now, of all functions. */
+uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture);
 /* Calls a second of one function at the last look. */
 double mon_look_rate(const struct mon_look *look, uint32_t function);
 

@@ -1,55 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The main thread of a run. Order matters: what can be refused without a trace comes first (the
- * targets, the plan, the output), the probes last; at the end the probes go first, then the open
- * calls, the ring, the last counters, and the row that says the run is complete.
+ * The start of a run. Order matters: what can be refused without a trace comes first (the targets,
+ * the plan, the output), the probes last. Main thread.
  */
-#include "monitor/monitor.h"
+#include "monitor/monitor_internal.h"
 
 #include "attach/modules.h"
-#include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "capture/capture.h"
-#include "monitor/watched.h"
-#include "monitor/workers.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
-
-#define TICK_NS MON_NS_PER_S
-#define CLOCK_ROW_NS (60 * MON_NS_PER_S)
-#define CLOCK_STEP_NS MON_NS_PER_MS
-#define DRAIN_NS (5 * MON_NS_PER_S)
-
-struct mon_monitor {
-	struct mon_config config;
-	struct mon_watched watched;
-	enum mon_mode mode;
-	bool returns;
-	struct mon_budget *budget;
-	struct mon_budget_plan plan;
-	struct mon_store *store;
-	struct mon_capture *capture;
-	struct mon_ring *ring;
-	struct mon_queue *queue;
-	struct mon_ledger *ledger;
-	struct mon_workers *workers;
-	const struct mon_sample_rule **rules; /* one for each function */
-	int stop_fd;
-	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
-	mon_wall_ns started_wall_ns;
-	uint64_t forks_seen, bpf_bytes;
-	bool size_told, command;
-	uint32_t left_out;
-	struct mon_look *look;
-	uint32_t *one_in; /* what each function's policy keeps now */
-};
 
 static int plan_memory(struct mon_monitor *monitor, struct mon_error *error)
 {
@@ -149,7 +116,7 @@ static struct mon_policy policy_of(const struct mon_monitor *monitor, size_t fun
 	return mon_sample_policy(monitor->rules[function], calls_per_s);
 }
 
-static void write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s)
+void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s)
 {
 	struct mon_policy policy = policy_of(monitor, function, calls_per_s);
 
@@ -164,7 +131,7 @@ static int arm(struct mon_monitor *monitor, struct mon_error *error)
 
 	for (size_t i = 0; i < set->function_count; i++) {
 		set->functions[i].returns = monitor->returns;
-		write_policy(monitor, (uint32_t)i, 0);
+		mon_monitor_write_policy(monitor, (uint32_t)i, 0);
 	}
 	monitor->armed_ns = mon_clock_now(&mon_clock_system);
 	if (monitor->config.binary)
@@ -242,15 +209,135 @@ static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
 		boot_id[strcspn(boot_id, "\n")] = '\0';
 		run.boot_id = boot_id;
 	}
-	make_uuid(run.uuid);
+	memcpy(run.uuid, monitor->uuid, sizeof(run.uuid));
 	describe_options(monitor, options, sizeof(options));
 	run.options = options;
 	return mon_store_begin(monitor->store, &run, &monitor->watched.set, error);
 }
 
-static void close_gate(void *capture)
+void mon_monitor_set_gate(struct mon_monitor *monitor, enum mon_reason reason, bool closed)
 {
-	mon_capture_set_gate(capture, MON_REASON_SIZE_CAP);
+	pthread_mutex_lock(&monitor->gate_lock);
+	if (closed)
+		monitor->gates |= 1u << reason;
+	else
+		monitor->gates &= ~(1u << reason);
+	/* One reason is counted; that the file is full for good comes first. */
+	mon_capture_set_gate(monitor->capture, monitor->gates & (1u << MON_REASON_SIZE_CAP)
+						       ? MON_REASON_SIZE_CAP
+					       : monitor->gates & (1u << MON_REASON_GATE_CLOSED)
+						       ? MON_REASON_GATE_CLOSED
+						       : 0);
+	pthread_mutex_unlock(&monitor->gate_lock);
+}
+
+static void on_size_reached(void *monitor)
+{
+	mon_monitor_set_gate(monitor, MON_REASON_SIZE_CAP, true);
+}
+
+static void on_gate(void *context, bool closed)
+{
+	mon_monitor_set_gate(context, MON_REASON_GATE_CLOSED, closed);
+	if (closed)
+		mon_log(MON_LOG_WARNING,
+			"ring and spool are full: no more calls are kept (gate_closed), exact "
+			"statistics go on");
+	else
+		mon_log(MON_LOG_INFO, "there is room in the ring again: calls are kept");
+}
+
+static bool same_file_system(const char *a, const char *b)
+{
+	struct stat of_a, of_b;
+
+	return !stat(a, &of_a) && !stat(b, &of_b) && of_a.st_dev == of_b.st_dev;
+}
+
+/*
+ * The reserve is room that the database cannot take: not more than an eighth of what is free, so
+ * that on a small disk it is not the spool that fills it.
+ */
+static void size_reserve(const char *output, struct mon_spool_options *options)
+{
+	char directory[PATH_MAX], *slash;
+	struct statvfs disk;
+	uint64_t share;
+
+	(void)snprintf(directory, sizeof(directory), "%s", output);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[1] = '\0';
+	if (statvfs(slash ? directory : ".", &disk))
+		return;
+	share = (uint64_t)disk.f_bavail * disk.f_frsize / 8;
+	if (share >= MON_SPOOL_RESERVE_BYTES_DEFAULT)
+		return;
+	options->segment_bytes = share / 16 > MON_SPOOL_SEGMENT_BYTES_MIN
+					 ? share / 16 & ~4095ull
+					 : MON_SPOOL_SEGMENT_BYTES_MIN;
+	options->reserve_bytes = share > options->segment_bytes ? share : options->segment_bytes;
+}
+
+static int open_spool(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+	struct mon_spool_options options = {
+		.path = monitor->spool_path,
+		.run_uuid = monitor->uuid,
+		.max_bytes = config->spool_max_bytes,
+		.sync = config->durability == MON_DURABILITY_FULL,
+		.owner_uid = config->owner_uid,
+		.owner_gid = config->owner_gid,
+		.budget = monitor->budget,
+	};
+	struct mon_spool_stats stats;
+	char waits[32];
+	int result;
+
+	if (config->keep_none)
+		return 0;
+	if (config->spool_path)
+		(void)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s",
+			       config->spool_path);
+	else if ((size_t)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s.spool",
+				  config->output) >= sizeof(monitor->spool_path))
+		return mon_error_set(error, MON_EXIT_USAGE, ENAMETOOLONG,
+				     "the spool's path is too long; name one with --spool-dir");
+	size_reserve(monitor->spool_path, &options);
+	result = mon_spool_new(&options, &monitor->spool, error);
+	if (result)
+		return result;
+	mon_spool_stats(monitor->spool, &stats);
+	mon_log(MON_LOG_VERBOSE, "plan: spool at %s: %s at most, %s of it reserved%s",
+		MON_ESCAPED(monitor->spool_path),
+		mon_format_bytes((char[32]){0}, 32, stats.max_bytes),
+		mon_format_bytes((char[32]){0}, 32, stats.reserve_bytes),
+		same_file_system(monitor->spool_path, config->output)
+			? ", on the database's own file system: what fills that stops both"
+			: "");
+	if (stats.reserve_bytes < MON_SPOOL_RESERVE_BYTES_DEFAULT)
+		mon_log(MON_LOG_WARNING,
+			"the disk is nearly full: only %s are reserved for the spool",
+			mon_format_bytes(waits, sizeof(waits), stats.reserve_bytes));
+	if (stats.foreign_segments)
+		mon_log(MON_LOG_WARNING,
+			"an earlier run left calls in %s: monbpf spool drain %s writes them into "
+			"its own run",
+			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->spool_path));
+	return 0;
+}
+
+/* A run without it is still a run. */
+static void start_status(struct mon_monitor *monitor)
+{
+	const struct mon_config *config = &monitor->config;
+	int result = mon_status_listen(config->output, config->owner_uid, config->owner_gid,
+				       &monitor->status);
+
+	if (result)
+		mon_log(MON_LOG_WARNING, "monbpf status will not find this run: %s",
+			strerror(-result));
 }
 
 static int start_workers(struct mon_monitor *monitor, struct mon_error *error)
@@ -265,8 +352,11 @@ static int start_workers(struct mon_monitor *monitor, struct mon_error *error)
 		.ring = monitor->ring,
 		.store = monitor->store,
 		.breaker = &breaker,
-		.on_size_reached = close_gate,
-		.context = monitor->capture,
+		.spool = monitor->spool,
+		.budget = monitor->budget,
+		.on_size_reached = on_size_reached,
+		.on_gate = on_gate,
+		.context = monitor,
 	};
 	int result = mon_queue_new(&queue, &monitor->queue);
 
@@ -323,6 +413,8 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 	if (!monitor)
 		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
 	monitor->config = *config;
+	(void)pthread_mutex_init(&monitor->gate_lock, NULL);
+	make_uuid(monitor->uuid);
 	monitor->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	result = mon_watched_find(config, &monitor->watched, error);
 	if (result)
@@ -333,6 +425,8 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 		result = make_tables(monitor, error);
 	if (!result)
 		result = open_store(monitor, error);
+	if (!result)
+		result = open_spool(monitor, error);
 	if (!result)
 		result = load_programs(monitor, error);
 	monitor->started_ns = mon_clock_now(&mon_clock_system);
@@ -347,10 +441,14 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 		result = arm(monitor, error);
 	if (!result)
 		result = begin_run(monitor, error);
+	/* Before the threads: it sets the process's umask for a moment. */
+	if (!result)
+		start_status(monitor);
 	if (!result)
 		result = start_workers(monitor, error);
 	if (result)
 		return result;
+	mon_pressure_find(&monitor->pressure);
 	*monitor_out = TAKE_PTR(monitor);
 	return 0;
 }
@@ -359,8 +457,10 @@ void mon_monitor_free(struct mon_monitor *monitor)
 {
 	if (!monitor)
 		return;
+	mon_status_close(monitor->status);
 	mon_workers_free(monitor->workers);
 	mon_queue_free(monitor->queue);
+	mon_spool_free(monitor->spool);
 	mon_ring_free(monitor->ring);
 	mon_capture_free(monitor->capture);
 	mon_ledger_free(monitor->ledger);
@@ -372,16 +472,15 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_look_free(monitor->look);
 	if (monitor->stop_fd >= 0)
 		(void)close(monitor->stop_fd);
+	(void)pthread_mutex_destroy(&monitor->gate_lock);
 	free(monitor);
 }
 
 void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_description *out)
 {
-	struct mon_store_stats stats;
-	struct mon_breaker_stats breaker;
+	struct mon_workers_stats stats;
 
-	mon_workers_stats(monitor->workers, &stats,
-			  &breaker); /* the store itself is the writer's */
+	mon_workers_stats(monitor->workers, &stats); /* the store itself is the writer's */
 	*out = (struct mon_description){
 		.title = monitor->watched.title,
 		.output = monitor->config.output,
@@ -389,8 +488,8 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 		.mode = monitor->mode,
 		.function_count = (uint32_t)monitor->watched.set.function_count - monitor->left_out,
 		.left_out = monitor->left_out,
-		.run_id = stats.run_id,
-		.earlier_runs = stats.earlier_runs,
+		.run_id = stats.store.run_id,
+		.earlier_runs = stats.store.earlier_runs,
 		.budget_bytes = mon_budget_limit(monitor->budget),
 		.size_max_bytes = monitor->config.size_max_bytes ? monitor->config.size_max_bytes
 								 : MON_STORE_SIZE_DEFAULT_BYTES,
@@ -415,225 +514,8 @@ void mon_monitor_stop(struct mon_monitor *monitor)
 {
 	uint64_t one = 1;
 
+	/* Asked a second time, the end does not wait for the disk. */
+	if (atomic_exchange(&monitor->stop_again, true) && monitor->workers)
+		mon_workers_hurry(monitor->workers);
 	(void)!write(monitor->stop_fd, &one, sizeof(one));
-}
-
-static void read_counters(struct mon_monitor *monitor, mon_ns now)
-{
-	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++) {
-		struct mon_counters counters;
-		const uint32_t *histogram;
-
-		mon_capture_read_counters(monitor->capture, i, &counters, &histogram);
-		mon_ledger_update(monitor->ledger, i, &counters, histogram,
-				  now - monitor->armed_ns);
-	}
-}
-
-/* A policy from each function's rate, where the rule leaves it open. */
-static void write_policies(struct mon_monitor *monitor)
-{
-	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++)
-		if (monitor->rules[i]->automatic)
-			write_policy(monitor, i, (uint64_t)mon_look_rate(monitor->look, i));
-}
-
-/* A child that was forked is not followed: its hits are counted as foreign, and said once. */
-static void look_at_forks(struct mon_monitor *monitor)
-{
-	struct mon_run_counters run;
-
-	mon_capture_read_run_counters(monitor->capture, &run);
-	if (run.forks == monitor->forks_seen)
-		return;
-	if (!monitor->forks_seen)
-		mon_log(MON_LOG_WARNING,
-			"the target forked: children are not followed, their calls are counted as "
-			"foreign, and each costs them a trap (about 1 us)");
-	for (uint64_t i = monitor->forks_seen; i < run.forks; i++) {
-		if (run.forks - i > MON_FORKS_REMEMBERED)
-			continue;
-		(void)mon_capture_attach_foreign(monitor->capture, &monitor->watched.set,
-						 (pid_t)run.fork_pids[i % MON_FORKS_REMEMBERED]);
-	}
-	monitor->forks_seen = run.forks;
-}
-
-static void look_at_size(struct mon_monitor *monitor, const struct mon_store_stats *stats)
-{
-	if (stats->size_reached == monitor->size_told)
-		return;
-	monitor->size_told = stats->size_reached;
-	mon_capture_set_gate(monitor->capture, stats->size_reached ? MON_REASON_SIZE_CAP : 0);
-	if (stats->size_reached)
-		mon_log(MON_LOG_WARNING,
-			"%s: no more calls are kept (size_cap), exact statistics go on",
-			stats->size_why);
-	else
-		mon_log(MON_LOG_INFO, "there is room again: calls are kept");
-}
-
-static void tick(struct mon_monitor *monitor,
-		 void (*on_tick)(const struct mon_view *view, void *context), void *context)
-{
-	mon_ns now = mon_clock_now(&mon_clock_system);
-	struct mon_view view;
-	struct mon_store_stats stats;
-	struct mon_breaker_stats breaker;
-	struct mon_ring_stats ring;
-	struct mon_queue_stats queue;
-	struct mon_tick rows;
-
-	(void)mon_workers_tick(monitor->workers);
-	read_counters(monitor, now);
-	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
-	write_policies(monitor);
-	look_at_forks(monitor);
-	if (mon_workers_tick_written(monitor->workers))
-		mon_ledger_commit(monitor->ledger);
-	if (mon_ledger_take(monitor->ledger, now, false, &rows) == 0) {
-		mon_wall_ns wall = mon_clock_wall();
-		int64_t step =
-			(wall - monitor->started_wall_ns) - (int64_t)(now - monitor->started_ns);
-
-		rows.wall_ns = wall;
-		if (step > (int64_t)CLOCK_STEP_NS || step < -(int64_t)CLOCK_STEP_NS ||
-		    now - monitor->last_clock_ns >= CLOCK_ROW_NS) {
-			rows.clock_row = true;
-			monitor->last_clock_ns = now;
-		}
-		if (!mon_workers_offer(monitor->workers, &rows))
-			mon_ledger_give_back(monitor->ledger);
-	}
-	mon_workers_stats(monitor->workers, &stats, &breaker);
-	look_at_size(monitor, &stats);
-	mon_ring_stats(monitor->ring, &ring);
-	mon_queue_stats(monitor->queue, &queue);
-	view.rows = stats.rows;
-	view.file_bytes = stats.file_bytes + stats.wal_bytes;
-	view.breaker = breaker.state;
-	view.ring_used = (double)(ring.produced - ring.acknowledged) / (double)ring.size_bytes;
-	view.queue_used = queue.slots ? (double)queue.used / (double)queue.slots : 0;
-	view.memory_bytes = mon_look_at_memory(monitor->bpf_bytes, ring.size_bytes);
-	view.memory_limit_bytes = mon_budget_limit(monitor->budget);
-	view.elapsed_ns = now - monitor->started_ns;
-	if (on_tick)
-		on_tick(&view, context);
-}
-
-/* Until there is a reason to end, which is returned. */
-static const char *watch(struct mon_monitor *monitor,
-			 void (*on_tick)(const struct mon_view *view, void *context), void *context)
-{
-	struct pollfd fds[MON_TARGETS_MAX + 1] = {{.fd = monitor->stop_fd, .events = POLLIN}};
-	size_t alive = monitor->watched.target_count;
-	mon_ns next_ns = monitor->started_ns + TICK_NS;
-	mon_ns end_ns = monitor->config.duration_ns
-				? monitor->armed_ns + monitor->config.duration_ns
-				: UINT64_MAX;
-
-	for (size_t i = 0; i < alive; i++)
-		fds[i + 1] =
-			(struct pollfd){.fd = monitor->watched.targets[i].pidfd, .events = POLLIN};
-	for (;;) {
-		mon_ns now = mon_clock_now(&mon_clock_system);
-		mon_ns until = next_ns < end_ns ? next_ns : end_ns;
-		int timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
-
-		if (now >= end_ns)
-			return "duration";
-		if (now >= next_ns) {
-			tick(monitor, on_tick, context);
-			next_ns += TICK_NS;
-			continue;
-		}
-		if (poll(fds, monitor->watched.target_count + 1, timeout_ms) <= 0)
-			continue;
-		if (fds[0].revents)
-			return "interrupted";
-		for (size_t i = 1; i <= monitor->watched.target_count; i++)
-			if (fds[i].revents) {
-				fds[i].fd = -1;
-				if (--alive == 0)
-					return "target exited";
-			}
-	}
-}
-
-static uint64_t credited(const void *context, uint32_t function, enum mon_reason reason)
-{
-	return mon_store_credited(context, function, reason);
-}
-
-static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
-{
-	struct mon_run_counters run;
-	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
-	struct mon_store_stats stats;
-	struct mon_tick rows;
-	int result;
-
-	(void)mon_capture_detach(monitor->capture);
-	end.ended_ns = mon_clock_now(&mon_clock_system);
-	result = mon_capture_flush_open(monitor->capture);
-	if (result)
-		mon_log(MON_LOG_WARNING, "open calls could not be read: %s", strerror(-result));
-	outcome->command_status = -1;
-	if (monitor->command)
-		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
-	end.target_status = outcome->command_status;
-	outcome->store_result = mon_workers_drain(monitor->workers, DRAIN_NS);
-	if (mon_workers_tick_written(monitor->workers))
-		mon_ledger_commit(monitor->ledger);
-	else
-		mon_ledger_give_back(monitor->ledger);
-	read_counters(monitor, end.ended_ns);
-	result = mon_ledger_take(monitor->ledger, end.ended_ns, true, &rows);
-	if (!result)
-		result = mon_workers_write(monitor->workers, &rows);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_ledger_check(monitor->ledger, credited, monitor->store, &outcome->sum);
-	outcome->complete = !outcome->store_result && !outcome->sum.unbalanced;
-	end.complete = outcome->complete;
-	result = mon_store_end(monitor->store, &end);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_store_stats(monitor->store, &stats);
-	if (stats.wal_left)
-		mon_log(MON_LOG_WARNING,
-			"another process reads the database: it stays in WAL mode until it is "
-			"written again");
-	mon_capture_read_run_counters(monitor->capture, &run);
-	outcome->foreign_hits = run.foreign_hits;
-	outcome->missed = mon_capture_missed(monitor->capture);
-	return outcome->store_result;
-}
-
-int mon_monitor_run(struct mon_monitor *monitor,
-		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
-		    struct mon_outcome_of_run *outcome_out, struct mon_error *error)
-{
-	struct mon_outcome_of_run outcome = {0};
-	int result;
-
-	struct mon_capture_cost cost;
-
-	monitor->last_clock_ns = monitor->started_ns;
-	mon_capture_cost(monitor->capture, &cost);
-	monitor->bpf_bytes = cost.bpf_bytes;
-	if (monitor->command) {
-		result = mon_command_release(&monitor->watched.command, error);
-		if (result)
-			return result;
-	}
-	outcome.reason = watch(monitor, on_tick, context);
-	result = finish(monitor, &outcome);
-	*outcome_out = outcome;
-	if (result)
-		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
-				     "%s was not written to its end: %s; what it has is kept",
-				     MON_ESCAPED(monitor->config.output),
-				     mon_store_error_text(monitor->store));
-	return 0;
 }

@@ -1,57 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Reader: ring to queue, woken by the programs once per quarter of the ring, else each 100 ms.
- * Writer: queue to store, a batch and the tick that is due in one push. A batch that was refused is
- * kept as it is and pushed again; meanwhile queue and ring fill, and what the ring then refuses is
- * counted by the programs. Nothing allocates after new.
+ * The life of the two threads, and what the main thread asks of them. Nothing allocates after new.
  */
-#include "monitor/workers.h"
+#include "monitor/workers_internal.h"
 
+#include "base/budget.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
-#define READ_MAX 1024
-#define READER_MS 100
-#define WRITER_NS (100 * MON_NS_PER_MS)
-#define TRANSITIONS_MAX 64
-
-struct mon_workers {
-	struct mon_workers_options options;
-	struct mon_breaker *breaker;
-	pthread_t reader, writer;
-	bool reader_runs, writer_runs;
-	int wake_fd; /* ends the reader's wait */
-	atomic_bool draining;
-	_Atomic mon_ns deadline_ns; /* 0: none. After it the writer gives up what is refused */
-	int writer_result;
-
-	pthread_mutex_t lock; /* what follows; never held while anything is called */
-	struct mon_tick tick;
-	bool tick_offered, tick_written;
-	struct mon_breaker_transition transitions[TRANSITIONS_MAX];
-	size_t transition_count;
-	struct mon_store_stats store_stats;
-
-	/* The writer's own. */
-	uint64_t positions[MON_STORE_BATCH_MAX];
-	struct mon_record records[MON_STORE_BATCH_MAX];
-	struct mon_breaker_transition writing[TRANSITIONS_MAX];
-	struct mon_batch batch;
-};
+#define HURRY_ROUND_NS (50 * (long)MON_NS_PER_MS)
+#define HURRY_ROUNDS 10
 
 static void on_transition(const struct mon_breaker_transition *transition, void *context)
 {
 	struct mon_workers *workers = context;
 
+	atomic_store(&workers->breaker_state, transition->to);
 	pthread_mutex_lock(&workers->lock);
-	if (workers->transition_count < TRANSITIONS_MAX)
+	if (workers->transition_count < MON_WORKERS_TRANSITIONS_MAX)
 		workers->transitions[workers->transition_count++] = *transition;
 	pthread_mutex_unlock(&workers->lock);
 	mon_log(transition->to == MON_BREAKER_CLOSED ? MON_LOG_INFO : MON_LOG_WARNING,
@@ -61,119 +31,25 @@ static void on_transition(const struct mon_breaker_transition *transition, void 
 		transition->error ? mon_store_error_text(workers->options.store) : "");
 }
 
-static void *read_ring(void *arg)
+/* What the database and the spool have of this run already: an earlier monitor's. */
+static void find_ends(struct mon_workers *workers)
 {
-	struct mon_workers *workers = arg;
-	uint64_t positions[READ_MAX];
-	bool last = false;
-
-	while (!last) {
-		/* Read once more after the last record can have come. */
-		last = atomic_load(&workers->draining);
-		if (!last)
-			(void)mon_ring_wait(workers->options.ring, workers->wake_fd, READER_MS);
-		for (;;) {
-			struct mon_record record;
-			size_t count = 0, taken = 0;
-
-			while (count < READ_MAX &&
-			       mon_ring_try_pop(workers->options.ring, &record) == 0)
-				positions[count++] = record.position;
-			if (!count)
-				break;
-			while (taken < count) {
-				taken += mon_queue_push(workers->options.queue, positions + taken,
-							count - taken);
-				if (taken < count && mon_queue_closed(workers->options.queue))
-					return NULL;
-				if (taken < count)
-					(void)mon_queue_wait_room(workers->options.queue,
-								  WRITER_NS);
-			}
-		}
-	}
-	mon_queue_close(workers->options.queue);
-	return NULL;
+	atomic_store(&workers->committed_end, mon_store_mark(workers->options.store, 0));
+	if (!workers->options.spool)
+		return;
+	workers->spooled_end = mon_spool_end(workers->options.spool, 0);
+	mon_spool_release(workers->options.spool, 0, atomic_load(&workers->committed_end));
 }
 
-static int push_batch(void *arg)
+static int start_threads(struct mon_workers *workers)
 {
-	struct mon_workers *workers = arg;
+	int result = -pthread_create(&workers->reader, NULL, mon_workers_read, workers);
 
-	return mon_store_push(workers->options.store, &workers->batch);
-}
-
-/* Adds what waits beside the records. True when the batch has anything in it. */
-static bool complete_batch(struct mon_workers *workers)
-{
-	pthread_mutex_lock(&workers->lock);
-	if (!workers->batch.tick && workers->tick_offered)
-		workers->batch.tick = &workers->tick;
-	if (!workers->batch.transition_count && workers->transition_count) {
-		memcpy(workers->writing, workers->transitions, sizeof(workers->writing));
-		workers->batch.transitions = workers->writing;
-		workers->batch.transition_count = workers->transition_count;
-		workers->transition_count = 0;
-	}
-	pthread_mutex_unlock(&workers->lock);
-	return workers->batch.count || workers->batch.tick || workers->batch.transition_count;
-}
-
-static void batch_written(struct mon_workers *workers)
-{
-	if (workers->batch.count)
-		mon_ring_acknowledge(workers->options.ring, workers->batch.end);
-	pthread_mutex_lock(&workers->lock);
-	if (workers->batch.tick) {
-		workers->tick_offered = false;
-		workers->tick_written = true;
-	}
-	mon_store_stats(workers->options.store, &workers->store_stats);
-	pthread_mutex_unlock(&workers->lock);
-	/* Now, not at the next tick: a flood fills tens of megabytes in a second. */
-	if (workers->store_stats.size_reached)
-		workers->options.on_size_reached(workers->options.context);
-	workers->batch = (struct mon_batch){.records = workers->records};
-}
-
-static bool past_deadline(const struct mon_workers *workers)
-{
-	mon_ns deadline_ns = atomic_load(&workers->deadline_ns);
-
-	return deadline_ns && mon_clock_now(&mon_clock_system) >= deadline_ns;
-}
-
-static void *write_store(void *arg)
-{
-	struct mon_workers *workers = arg;
-
-	workers->batch.records = workers->records;
-	for (;;) {
-		if (!workers->batch.count) {
-			size_t count = mon_queue_pop(workers->options.queue, workers->positions,
-						     MON_STORE_BATCH_MAX, WRITER_NS);
-
-			for (size_t i = 0; i < count; i++)
-				mon_ring_peek(workers->options.ring, workers->positions[i],
-					      &workers->records[i]);
-			workers->batch.count = count;
-			workers->batch.end = count ? workers->records[count - 1].end : 0;
-			if (!count && !complete_batch(workers) &&
-			    mon_queue_closed(workers->options.queue))
-				return NULL;
-		}
-		if (!complete_batch(workers))
-			continue;
-		workers->writer_result = mon_breaker_call(workers->breaker, push_batch, workers);
-		if (!workers->writer_result) {
-			batch_written(workers);
-			continue;
-		}
-		if (past_deadline(workers))
-			return NULL;
-		/* Not permitted, or refused: nothing to do until time has passed. */
-		(void)usleep(10000);
-	}
+	workers->reader_runs = !result;
+	if (!result)
+		result = -pthread_create(&workers->writer, NULL, mon_workers_write_all, workers);
+	workers->writer_runs = !result && workers->reader_runs;
+	return result;
 }
 
 int mon_workers_new(const struct mon_workers_options *options, struct mon_workers **workers_out)
@@ -186,20 +62,21 @@ int mon_workers_new(const struct mon_workers_options *options, struct mon_worker
 		return -ENOMEM;
 	workers->options = *options;
 	pthread_mutex_init(&workers->lock, NULL);
+	pthread_mutex_init(&workers->claim, NULL);
+	workers->memory =
+		mon_budget_calloc(options->budget, MON_BUDGET_QUEUE, MON_WORKERS_BATCH_BYTES);
 	workers->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	result = workers->wake_fd < 0 ? -errno : 0;
+	result = workers->wake_fd < 0 ? -errno : workers->memory ? 0 : -ENOMEM;
 	breaker.classify = mon_store_classify;
 	breaker.on_transition = on_transition;
 	breaker.context = workers;
 	if (!result)
 		result = mon_breaker_new(&breaker, &workers->breaker);
+	atomic_store(&workers->breaker_state, breaker.start);
 	mon_store_stats(options->store, &workers->store_stats);
+	find_ends(workers);
 	if (!result)
-		result = -pthread_create(&workers->reader, NULL, read_ring, workers);
-	workers->reader_runs = !result;
-	if (!result)
-		result = -pthread_create(&workers->writer, NULL, write_store, workers);
-	workers->writer_runs = !result && workers->reader_runs;
+		result = start_threads(workers);
 	if (result) {
 		mon_workers_free(workers);
 		return result;
@@ -210,14 +87,17 @@ int mon_workers_new(const struct mon_workers_options *options, struct mon_worker
 
 void mon_workers_free(struct mon_workers *workers)
 {
-	if (!workers)
+	if (!workers || workers->writer_hangs)
 		return;
 	if (workers->reader_runs || workers->writer_runs)
 		(void)mon_workers_drain(workers, 1);
 	mon_breaker_free(workers->breaker);
 	if (workers->wake_fd >= 0)
 		(void)close(workers->wake_fd);
+	mon_budget_free_bytes(workers->options.budget, MON_BUDGET_QUEUE, workers->memory,
+			      MON_WORKERS_BATCH_BYTES);
 	pthread_mutex_destroy(&workers->lock);
+	pthread_mutex_destroy(&workers->claim);
 	free(workers);
 }
 
@@ -253,19 +133,60 @@ enum mon_breaker_state mon_workers_tick(struct mon_workers *workers)
 	return mon_breaker_tick(workers->breaker);
 }
 
-void mon_workers_stats(struct mon_workers *workers, struct mon_store_stats *store_out,
-		       struct mon_breaker_stats *breaker_out)
+void mon_workers_stats(struct mon_workers *workers, struct mon_workers_stats *stats_out)
 {
+	struct mon_workers_stats stats = {
+		.spooling = atomic_load(&workers->spooling),
+		.gate_closed = atomic_load(&workers->gate_closed),
+		.level = mon_workers_level(workers),
+	};
+
 	pthread_mutex_lock(&workers->lock);
-	*store_out = workers->store_stats;
+	stats.store = workers->store_stats;
 	pthread_mutex_unlock(&workers->lock);
-	mon_breaker_stats(workers->breaker, breaker_out);
+	mon_breaker_stats(workers->breaker, &stats.breaker);
+	mon_ring_stats(workers->options.ring, &stats.ring);
+	mon_queue_stats(workers->options.queue, &stats.queue);
+	if (workers->options.spool)
+		mon_spool_stats(workers->options.spool, &stats.spool);
+	*stats_out = stats;
+}
+
+void mon_workers_set_pressure(struct mon_workers *workers, bool pressed)
+{
+	if (atomic_exchange(&workers->pressed, pressed) == pressed)
+		return;
+	mon_queue_spare_memory(workers->options.queue, pressed);
+}
+
+static void wake_reader(struct mon_workers *workers)
+{
+	uint64_t one = 1;
+
+	(void)!write(workers->wake_fd, &one, sizeof(one));
+}
+
+/* Joins, or gives up on a thread that hangs in the disk when somebody is in a hurry. */
+static bool join(struct mon_workers *workers, pthread_t thread)
+{
+	for (int patience = HURRY_ROUNDS;;) {
+		struct timespec until;
+
+		(void)clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += HURRY_ROUND_NS;
+		until.tv_sec += until.tv_nsec / (long)MON_NS_PER_S;
+		until.tv_nsec %= (long)MON_NS_PER_S;
+		if (pthread_timedjoin_np(thread, NULL, &until) != ETIMEDOUT)
+			return true;
+		if (atomic_load(&workers->hurried) && !patience--)
+			return false;
+	}
 }
 
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 {
-	uint64_t one = 1;
 	struct mon_breaker_stats stats;
+	bool left;
 
 	atomic_store(&workers->deadline_ns, mon_clock_now(&mon_clock_system) + timeout_ns);
 	/* The end does not wait for a timer: what is refused now is refused for good. */
@@ -273,15 +194,30 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 	if (stats.state != MON_BREAKER_CLOSED)
 		mon_breaker_force(workers->breaker, MON_BREAKER_DISABLED);
 	atomic_store(&workers->draining, true);
-	(void)!write(workers->wake_fd, &one, sizeof(one));
-	if (workers->writer_runs)
-		pthread_join(workers->writer, NULL);
+	wake_reader(workers);
+	if (workers->writer_runs && !join(workers, workers->writer)) {
+		/* It hangs and goes down with the process; what it has in hand is in the spool. */
+		(void)pthread_detach(workers->writer);
+		workers->writer_hangs = true;
+	}
 	workers->writer_runs = false;
 	mon_queue_close(workers->options.queue); /* a writer that gave up leaves the reader alone */
 	if (workers->reader_runs)
 		pthread_join(workers->reader, NULL);
 	workers->reader_runs = false;
-	return workers->batch.count || workers->batch.tick ? workers->writer_result : 0;
+	mon_workers_spool_rest(workers);
+	left = workers->batch.count || workers->batch.tick ||
+	       (workers->options.spool && !mon_spool_drained(workers->options.spool));
+	if (workers->writer_hangs)
+		return -EINPROGRESS;
+	if (!left)
+		return 0;
+	return workers->writer_result ? workers->writer_result : -EINTR;
+}
+
+void mon_workers_hurry(struct mon_workers *workers)
+{
+	atomic_store(&workers->hurried, true);
 }
 
 int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick)
@@ -290,10 +226,10 @@ int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick)
 	int result;
 
 	workers->batch = (struct mon_batch){.tick = tick};
-	(void)complete_batch(workers);
+	(void)mon_workers_complete_batch(workers);
 	do
 		result = mon_store_push(workers->options.store, &workers->batch);
-	while (result && ++tries < MON_BREAKER_FAILURES_DEFAULT && !past_deadline(workers));
+	while (result && ++tries < MON_WORKERS_TRIES && !mon_workers_past_deadline(workers));
 	mon_store_stats(workers->options.store, &workers->store_stats);
 	return result;
 }

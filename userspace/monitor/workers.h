@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The two threads on the data's way: one reads the ring into the queue, one takes the queue through
- * the breaker into the store. A record's space in the ring is given back once it is committed.
+ * The two threads on the data's way. The reader takes the ring into the queue and gives the ring's
+ * space back; when the level rises or the database is out, it moves the oldest records to the
+ * spool. The writer takes what is oldest, spool before queue, through the breaker into the store.
+ * A record's space in the ring is given back once it is committed or spooled.
  */
 #ifndef MON_WORKERS_H
 #define MON_WORKERS_H
@@ -9,18 +11,40 @@
 #include "pipeline/breaker.h"
 #include "pipeline/queue.h"
 #include "pipeline/ring.h"
+#include "pipeline/spool.h"
 #include "pipeline/store.h"
+
+/* Spooling starts and stops at these shares of the fuller of queue and ring. */
+#define MON_LEVEL_HIGH 0.9
+#define MON_LEVEL_LOW 0.7
 
 struct mon_workers;
 
 struct mon_workers_options {
 	struct mon_ring *ring;
 	struct mon_queue *queue;
+	struct mon_spool *spool; /* NULL: what the database does not take fills the ring */
 	struct mon_store *store;
+	struct mon_budget *budget;		   /* may be NULL */
 	const struct mon_breaker_options *breaker; /* classify and hook are set here */
 	/* By the writer, after each push while the database is as large as it may be. */
 	void (*on_size_reached)(void *context);
-	void *context;
+	/* By the reader: ring and spool are full, calls are better refused; or there is room again.
+	 */
+	void (*on_gate)(void *context, bool closed);
+	/* By the reader, each 100 ms at least. */
+	void (*on_alive)(void *context, mon_ns now);
+	void *context; /* of the three; each may be NULL */
+};
+
+struct mon_workers_stats {
+	struct mon_store_stats store; /* as of the writer's last push */
+	struct mon_breaker_stats breaker;
+	struct mon_ring_stats ring;
+	struct mon_queue_stats queue;
+	struct mon_spool_stats spool; /* zero without one */
+	bool spooling, gate_closed;
+	double level; /* 0..1, the fuller of queue and ring */
 };
 
 int mon_workers_new(const struct mon_workers_options *options, struct mon_workers **workers_out);
@@ -34,15 +58,23 @@ bool mon_workers_tick_written(struct mon_workers *workers);
 
 /* Once a second: the breaker's timer. */
 enum mon_breaker_state mon_workers_tick(struct mon_workers *workers);
-/* A copy of the store's figures as of the writer's last push. */
-void mon_workers_stats(struct mon_workers *workers, struct mon_store_stats *store_out,
-		       struct mon_breaker_stats *breaker_out);
+void mon_workers_stats(struct mon_workers *workers, struct mon_workers_stats *stats_out);
+
+/* Memory is short: the overflow is not taken, so that spooling starts earlier; caches are given
+ * back. Until it is called with false. */
+void mon_workers_set_pressure(struct mon_workers *workers, bool pressed);
 
 /*
- * No more records come: reads the ring to its end, writes what there is, ends both threads. 0, or
- * -errno of the store when it would not take everything within @timeout_ns.
+ * No more records come: reads the ring to its end, writes what there is, ends both threads. While
+ * the database takes it, everything is written. Once it refuses (at once when the breaker is open;
+ * after a few tries or @timeout_ns else) the rest goes to the spool. 0, or -errno of the store when
+ * something waits in the spool or, without one, is left.
+ * -EINPROGRESS: the writer hangs in the disk and somebody was in a hurry; nothing that it works
+ * with (store, workers, queue, ring) may be used or freed any more, only the process ended.
  */
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns);
+/* Ends a drain at once, from any thread or a signal handler: the rest goes to the spool. */
+void mon_workers_hurry(struct mon_workers *workers);
 /* After drain: one last tick, by the caller's thread, tried as often as the breaker would. */
 int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick);
 

@@ -93,6 +93,9 @@ int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
  */
 int mon_store_push(struct mon_store *store, const struct mon_batch *batch);
 
+/* Ring position up to which everything is committed. */
+uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
+
 /* What a result of push means to the breaker. A mon_breaker_options.classify; context unused. */
 enum mon_outcome mon_store_classify(int result, void *context);
 

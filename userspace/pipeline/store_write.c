@@ -714,6 +714,11 @@ int mon_store_push(struct mon_store *store, const struct mon_batch *batch)
 	return code == SQLITE_OK ? 0 : mon_store_failed(store, code);
 }
 
+uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring)
+{
+	return ring < MON_STORE_RINGS_MAX ? store->marks[ring] : 0;
+}
+
 uint64_t mon_store_credited(const struct mon_store *store, uint32_t function,
 			    enum mon_reason reason)
 {

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* `monbpf status`: asks a running monitor over its socket, prints text or JSON. */
+#include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "control/ledger.h"
+#include "monitor/status.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char help[] = "usage: monbpf status [-i FILE] [--json]\n"
+			   "\n"
+			   "What the monitor that writes FILE is doing: where the calls are, how "
+			   "full ring, queue and\n"
+			   "spool are, the breaker, and memory against its limit.\n"
+			   "\n"
+			   "  -i, --input FILE  the database it writes (./monbpf.db)\n"
+			   "      --json        one JSON object\n"
+			   "  -h, --help        this text\n"
+			   "\n"
+			   "exit: 0 ok, 2 usage, 4 no right to ask, 5 no monitor writes FILE\n";
+
+static const char *count(char buffer[32], uint64_t number)
+{
+	return mon_format_count(buffer, 32, number);
+}
+
+static const char *bytes(char buffer[32], uint64_t number)
+{
+	return mon_format_bytes(buffer, 32, number);
+}
+
+static const char *state_name(uint32_t state)
+{
+	return state < MON_BREAKER_STATES ? mon_breaker_state_name(state) : "?";
+}
+
+static const char *gate_name(const struct mon_status *status)
+{
+	const char *name = status->gate < MON_REASON_COUNT ? mon_reason_name(status->gate) : NULL;
+
+	return name ? name : "open";
+}
+
+static void print_ledger(const struct mon_status *status, FILE *out)
+{
+	char a[32], b[32], c[32], d[32], e[32];
+
+	(void)fprintf(out, "calls    %s = stored %s + set aside %s + spooled %s + on the way %s",
+		      count(a, status->calls), count(b, status->stored),
+		      count(c, status->set_aside), count(d, status->spooled),
+		      count(e, status->on_the_way));
+	for (int i = 1; i < MON_REASON_COUNT; i++)
+		if (status->counts[i])
+			(void)fprintf(out, " + %s %s", mon_reason_name(i),
+				      count(a, status->counts[i]));
+	(void)fprintf(out, " + open %s\n", count(a, status->open_calls));
+}
+
+static void print_breaker(const struct mon_status *status, FILE *out)
+{
+	char a[32];
+
+	(void)fprintf(out, "breaker  %s, %" PRIu32 " failures in a row, out for %s in all",
+		      state_name(status->breaker_state), status->breaker_failures_in_row,
+		      mon_format_ns(a, sizeof(a), status->breaker_open_ns));
+	if (status->breaker_next_probe_ns)
+		(void)fprintf(out, ", next probe in %s",
+			      mon_format_ns(a, sizeof(a), status->breaker_next_probe_ns));
+	(void)fputc('\n', out);
+	for (int from = 0; from < MON_BREAKER_STATES; from++)
+		for (int to = 0; to < MON_BREAKER_STATES; to++)
+			if (status->breaker_transitions[from][to])
+				(void)fprintf(out, "         %s -> %s %s\n",
+					      state_name((uint32_t)from), state_name((uint32_t)to),
+					      count(a, status->breaker_transitions[from][to]));
+	if (status->last_error[0])
+		(void)fprintf(out, "         last error: %s\n", MON_ESCAPED(status->last_error));
+}
+
+static void print_text(const struct mon_status *status, FILE *out)
+{
+	char a[32], b[32], c[32];
+
+	(void)fprintf(out,
+		      "run %" PRIu32 "  %s  %s mode, %" PRIu32 " functions, for %s  (monitor %d)\n",
+		      status->run_id, MON_ESCAPED(status->title), MON_ESCAPED(status->mode),
+		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
+		      (int)status->pid);
+	print_ledger(status, out);
+	(void)fprintf(out, "ring     %s of %s\n", bytes(a, status->ring_used_bytes),
+		      bytes(b, status->ring_size_bytes));
+	(void)fprintf(out, "queue    %s of %s, %s of them in the overflow\n",
+		      count(a, status->queue_used), count(b, status->queue_slots),
+		      count(c, status->queue_overflow_used));
+	if (status->spool_path[0])
+		(void)fprintf(out, "spool    %s calls%s, %s of %s in %s\n",
+			      count(a, status->spooled), status->spooling ? " (spooling)" : "",
+			      bytes(b, status->spool_bytes), bytes(c, status->spool_max_bytes),
+			      MON_ESCAPED(status->spool_path));
+	else
+		(void)fprintf(out, "spool    none\n");
+	if (status->spool_damaged || status->spool_segments_set_aside)
+		(void)fprintf(out, "         damaged %s, segments set aside %s\n",
+			      count(a, status->spool_damaged),
+			      count(b, status->spool_segments_set_aside));
+	(void)fprintf(out, "gate     %s\n", gate_name(status));
+	print_breaker(status, out);
+	(void)fprintf(out, "db       %s and %s of WAL, %s commits, longest %s\n",
+		      bytes(a, status->file_bytes), bytes(b, status->wal_bytes),
+		      count(c, status->commits),
+		      mon_format_ns((char[32]){0}, 32, status->longest_push_ns));
+	(void)fprintf(out, "memory   %s of %s%s:", bytes(a, status->memory_bytes),
+		      bytes(b, status->memory_limit_bytes),
+		      status->pressed ? ", short of it on this machine" : "");
+	for (int part = 0; part < MON_BUDGET_PARTS; part++)
+		if (status->part_bytes[part])
+			(void)fprintf(out, " %s %s", mon_budget_part_name(part),
+				      bytes(a, status->part_bytes[part]));
+	(void)fputc('\n', out);
+}
+
+/* What MON_ESCAPED() leaves is valid UTF-8 without control characters. */
+static void print_string(const char *text, FILE *out)
+{
+	(void)fputc('"', out);
+	for (const char *at = MON_ESCAPED(text); *at; at++) {
+		if (*at == '"' || *at == '\\')
+			(void)fputc('\\', out);
+		(void)fputc(*at, out);
+	}
+	(void)fputc('"', out);
+}
+
+static void print_json(const struct mon_status *status, FILE *out)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{"run", status->run_id},
+		{"monitor_pid", (uint64_t)status->pid},
+		{"functions", status->function_count},
+		{"elapsed_ns", status->elapsed_ns},
+		{"calls", status->calls},
+		{"emitted", status->emitted},
+		{"stored", status->stored},
+		{"set_aside", status->set_aside},
+		{"spooled", status->spooled},
+		{"on_the_way", status->on_the_way},
+		{"open_calls", status->open_calls},
+		{"ring_used_bytes", status->ring_used_bytes},
+		{"ring_size_bytes", status->ring_size_bytes},
+		{"queue_used", status->queue_used},
+		{"queue_slots", status->queue_slots},
+		{"queue_overflow_used", status->queue_overflow_used},
+		{"queue_overflow_refused", status->queue_overflow_refused},
+		{"spool_bytes", status->spool_bytes},
+		{"spool_max_bytes", status->spool_max_bytes},
+		{"spool_reserve_bytes", status->spool_reserve_bytes},
+		{"spool_pushed", status->spool_pushed},
+		{"spool_damaged", status->spool_damaged},
+		{"spool_segments_set_aside", status->spool_segments_set_aside},
+		{"spool_foreign_segments", status->spool_foreign_segments},
+		{"spooling", status->spooling},
+		{"breaker_failures_in_row", status->breaker_failures_in_row},
+		{"breaker_not_permitted", status->breaker_not_permitted},
+		{"breaker_late", status->breaker_late},
+		{"breaker_open_ns", status->breaker_open_ns},
+		{"breaker_next_probe_ns", status->breaker_next_probe_ns},
+		{"file_bytes", status->file_bytes},
+		{"wal_bytes", status->wal_bytes},
+		{"commits", status->commits},
+		{"rollbacks", status->rollbacks},
+		{"longest_push_ns", status->longest_push_ns},
+		{"memory_bytes", status->memory_bytes},
+		{"memory_bpf_bytes", status->bpf_bytes},
+		{"memory_limit_bytes", status->memory_limit_bytes},
+		{"memory_pressed", status->pressed},
+	};
+	const struct {
+		const char *name, *value;
+	} texts[] = {
+		{"uuid", status->uuid},
+		{"target", status->title},
+		{"mode", status->mode},
+		{"spool_path", status->spool_path},
+		{"gate", gate_name(status)},
+		{"breaker", state_name(status->breaker_state)},
+		{"last_error", status->last_error},
+	};
+	const char *between = "";
+
+	(void)fputc('{', out);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(texts); i++, between = ",") {
+		(void)fprintf(out, "%s\n  \"%s\": ", between, texts[i].name);
+		print_string(texts[i].value, out);
+	}
+	for (size_t i = 0; i < MON_ARRAY_COUNT(numbers); i++)
+		(void)fprintf(out, ",\n  \"%s\": %" PRIu64, numbers[i].name, numbers[i].value);
+	(void)fprintf(out, ",\n  \"counts\": {");
+	between = "";
+	for (int i = 1; i < MON_REASON_COUNT; i++)
+		if (status->counts[i]) {
+			(void)fprintf(out, "%s\"%s\": %" PRIu64, between, mon_reason_name(i),
+				      status->counts[i]);
+			between = ", ";
+		}
+	(void)fprintf(out, "},\n  \"breaker_transitions\": [");
+	between = "";
+	for (int from = 0; from < MON_BREAKER_STATES; from++)
+		for (int to = 0; to < MON_BREAKER_STATES; to++)
+			if (status->breaker_transitions[from][to]) {
+				(void)fprintf(out,
+					      "%s{\"from\": \"%s\", \"to\": \"%s\", \"count\": "
+					      "%" PRIu64 "}",
+					      between, state_name((uint32_t)from),
+					      state_name((uint32_t)to),
+					      status->breaker_transitions[from][to]);
+				between = ", ";
+			}
+	(void)fprintf(out, "],\n  \"memory_parts\": {");
+	between = "";
+	for (int part = 0; part < MON_BUDGET_PARTS; part++, between = ", ")
+		(void)fprintf(out, "%s\"%s\": {\"bytes\": %" PRIu64 ", \"peak\": %" PRIu64 "}",
+			      between, mon_budget_part_name(part), status->part_bytes[part],
+			      status->part_peak_bytes[part]);
+	(void)fprintf(out, "}\n}\n");
+}
+
+int mon_cli_status(int argc, char **argv)
+{
+	enum { JSON = 256 };
+	static const struct option long_options[] = {
+		{"input", required_argument, NULL, 'i'},
+		{"json", no_argument, NULL, JSON},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *database = "./monbpf.db";
+	struct mon_status status;
+	struct mon_error error;
+	bool json = false;
+	int option;
+
+	optind = 0;
+	while ((option = getopt_long(argc, argv, "i:h", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'i':
+			database = optarg;
+			break;
+		case JSON:
+			json = true;
+			break;
+		case 'h':
+			(void)fputs(help, stdout);
+			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+		default:
+			return MON_EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "monbpf status: '%s' is too much; try monbpf status --help\n",
+			      MON_ESCAPED(argv[optind]));
+		return MON_EXIT_USAGE;
+	}
+	if (mon_status_ask(database, &status, &error)) {
+		(void)fprintf(stderr, "monbpf status: %s\n", error.text);
+		return (int)error.exit_code;
+	}
+	if (json)
+		print_json(&status, stdout);
+	else
+		print_text(&status, stdout);
+	return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a run consists of; for the files of monitor/ that start, run and end it. */
+#ifndef MON_MONITOR_INTERNAL_H
+#define MON_MONITOR_INTERNAL_H
+
+#include "base/budget.h"
+#include "capture/capture.h"
+#include "monitor/monitor.h"
+#include "monitor/pressure.h"
+#include "monitor/status.h"
+#include "monitor/watched.h"
+#include "monitor/workers.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct mon_monitor {
+	struct mon_config config;
+	struct mon_watched watched;
+	enum mon_mode mode;
+	bool returns;
+	struct mon_budget *budget;
+	struct mon_budget_plan plan;
+	struct mon_store *store;
+	struct mon_capture *capture;
+	struct mon_ring *ring;
+	struct mon_queue *queue;
+	struct mon_spool *spool; /* NULL: nothing is kept (-c) */
+	struct mon_ledger *ledger;
+	struct mon_workers *workers;
+	const struct mon_sample_rule **rules; /* one for each function */
+	int stop_fd;
+	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
+	mon_wall_ns started_wall_ns;
+	uint64_t forks_seen, bpf_bytes;
+	bool size_told, command;
+	char uuid[MON_UUID_BYTES];
+	char spool_path[PATH_MAX];
+	pthread_mutex_t gate_lock; /* of `gates`: closed by writer, reader and main thread */
+	unsigned gates;		   /* bit of each enum mon_reason that closes it */
+	atomic_bool stop_again;	   /* the second signal */
+	uint32_t left_out;
+	struct mon_look *look;
+	struct mon_status_server *status; /* NULL: the socket could not be made */
+	struct mon_pressure pressure;
+	bool pressed;
+	uint32_t *one_in; /* what each function's policy keeps now */
+};
+
+/* From the rule and the rate of a function; told to the programs. */
+void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s);
+void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now);
+/* Somebody asks on the status socket. */
+void mon_monitor_answer(struct mon_monitor *monitor);
+/* Why chosen calls are not kept at the moment, if there is a reason. */
+void mon_monitor_set_gate(struct mon_monitor *monitor, enum mon_reason reason, bool closed);
+
+#endif

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A run from armed to ended: the tick, the reasons to end, and the end: probes off, open calls
+ * flushed, ring drained, last counters, the books checked, the row that says complete. Main thread.
+ */
+#include "monitor/monitor_internal.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <string.h>
+
+#define TICK_NS MON_NS_PER_S
+#define CLOCK_ROW_NS (60 * MON_NS_PER_S)
+#define CLOCK_STEP_NS MON_NS_PER_MS
+#define DRAIN_NS (5 * MON_NS_PER_S)
+
+void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now)
+{
+	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++) {
+		struct mon_counters counters;
+		const uint32_t *histogram;
+
+		mon_capture_read_counters(monitor->capture, i, &counters, &histogram);
+		mon_ledger_update(monitor->ledger, i, &counters, histogram,
+				  now - monitor->armed_ns);
+	}
+}
+
+/* A policy from each function's rate, where the rule leaves it open. */
+static void write_policies(struct mon_monitor *monitor)
+{
+	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++)
+		if (monitor->rules[i]->automatic)
+			mon_monitor_write_policy(monitor, i,
+						 (uint64_t)mon_look_rate(monitor->look, i));
+}
+
+/* A child that was forked is not followed: its hits are counted as foreign, and said once. */
+static void look_at_forks(struct mon_monitor *monitor)
+{
+	struct mon_run_counters run;
+
+	mon_capture_read_run_counters(monitor->capture, &run);
+	if (run.forks == monitor->forks_seen)
+		return;
+	if (!monitor->forks_seen)
+		mon_log(MON_LOG_WARNING,
+			"the target forked: children are not followed, their calls are counted as "
+			"foreign, and each costs them a trap (about 1 us)");
+	for (uint64_t i = monitor->forks_seen; i < run.forks; i++) {
+		if (run.forks - i > MON_FORKS_REMEMBERED)
+			continue;
+		(void)mon_capture_attach_foreign(monitor->capture, &monitor->watched.set,
+						 (pid_t)run.fork_pids[i % MON_FORKS_REMEMBERED]);
+	}
+	monitor->forks_seen = run.forks;
+}
+
+static void look_at_size(struct mon_monitor *monitor, const struct mon_store_stats *stats)
+{
+	if (stats->size_reached == monitor->size_told)
+		return;
+	monitor->size_told = stats->size_reached;
+	mon_monitor_set_gate(monitor, MON_REASON_SIZE_CAP, stats->size_reached);
+	if (stats->size_reached)
+		mon_log(MON_LOG_WARNING,
+			"%s: no more calls are kept (size_cap), exact statistics go on",
+			stats->size_why);
+	else
+		mon_log(MON_LOG_INFO, "there is room again: calls are kept");
+}
+
+static void look_at_memory(struct mon_monitor *monitor)
+{
+	bool pressed = mon_pressure_now(&monitor->pressure);
+
+	if (pressed == monitor->pressed)
+		return;
+	monitor->pressed = pressed;
+	mon_workers_set_pressure(monitor->workers, pressed);
+	if (pressed) {
+		(void)malloc_trim(0);
+		mon_log(MON_LOG_WARNING, "memory is short: calls are spooled earlier, caches are "
+					 "given back");
+	} else {
+		mon_log(MON_LOG_INFO, "there is memory again");
+	}
+}
+
+static void tick(struct mon_monitor *monitor,
+		 void (*on_tick)(const struct mon_view *view, void *context), void *context)
+{
+	mon_ns now = mon_clock_now(&mon_clock_system);
+	struct mon_view view;
+	struct mon_workers_stats stats;
+	struct mon_tick rows;
+
+	(void)mon_workers_tick(monitor->workers);
+	look_at_memory(monitor);
+	mon_monitor_read_counters(monitor, now);
+	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
+	write_policies(monitor);
+	look_at_forks(monitor);
+	if (mon_workers_tick_written(monitor->workers))
+		mon_ledger_commit(monitor->ledger);
+	if (mon_ledger_take(monitor->ledger, now, false, &rows) == 0) {
+		mon_wall_ns wall = mon_clock_wall();
+		int64_t step =
+			(wall - monitor->started_wall_ns) - (int64_t)(now - monitor->started_ns);
+
+		rows.wall_ns = wall;
+		if (step > (int64_t)CLOCK_STEP_NS || step < -(int64_t)CLOCK_STEP_NS ||
+		    now - monitor->last_clock_ns >= CLOCK_ROW_NS) {
+			rows.clock_row = true;
+			monitor->last_clock_ns = now;
+		}
+		if (!mon_workers_offer(monitor->workers, &rows))
+			mon_ledger_give_back(monitor->ledger);
+	}
+	mon_workers_stats(monitor->workers, &stats);
+	look_at_size(monitor, &stats.store);
+	view.rows = stats.store.rows;
+	view.file_bytes = stats.store.file_bytes + stats.store.wal_bytes;
+	view.breaker = stats.breaker.state;
+	view.ring_used = (double)(stats.ring.produced - stats.ring.acknowledged) /
+			 (double)stats.ring.size_bytes;
+	view.queue_used =
+		stats.queue.slots ? (double)stats.queue.used / (double)stats.queue.slots : 0;
+	view.spooled = stats.spool.waiting;
+	view.memory_bytes = mon_look_at_memory(monitor->bpf_bytes, stats.ring.size_bytes);
+	view.memory_limit_bytes = mon_budget_limit(monitor->budget);
+	view.elapsed_ns = now - monitor->started_ns;
+	if (on_tick)
+		on_tick(&view, context);
+}
+
+/* Until there is a reason to end, which is returned. */
+static const char *watch(struct mon_monitor *monitor,
+			 void (*on_tick)(const struct mon_view *view, void *context), void *context)
+{
+	enum { STOP, STATUS, TARGETS };
+	struct pollfd fds[TARGETS + MON_TARGETS_MAX] = {
+		[STOP] = {.fd = monitor->stop_fd, .events = POLLIN},
+		[STATUS] = {.fd = monitor->status ? mon_status_fd(monitor->status) : -1,
+			    .events = POLLIN},
+	};
+	size_t alive = monitor->watched.target_count;
+	mon_ns next_ns = monitor->started_ns + TICK_NS;
+	mon_ns end_ns = monitor->config.duration_ns
+				? monitor->armed_ns + monitor->config.duration_ns
+				: UINT64_MAX;
+
+	for (size_t i = 0; i < alive; i++)
+		fds[TARGETS + i] =
+			(struct pollfd){.fd = monitor->watched.targets[i].pidfd, .events = POLLIN};
+	for (;;) {
+		mon_ns now = mon_clock_now(&mon_clock_system);
+		mon_ns until = next_ns < end_ns ? next_ns : end_ns;
+		int timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
+
+		if (now >= end_ns)
+			return "duration";
+		if (now >= next_ns) {
+			tick(monitor, on_tick, context);
+			next_ns += TICK_NS;
+			continue;
+		}
+		if (poll(fds, TARGETS + monitor->watched.target_count, timeout_ms) <= 0)
+			continue;
+		if (fds[STOP].revents)
+			return "interrupted";
+		if (fds[STATUS].revents)
+			mon_monitor_answer(monitor);
+		for (size_t i = TARGETS; i < TARGETS + monitor->watched.target_count; i++)
+			if (fds[i].revents) {
+				fds[i].fd = -1;
+				if (--alive == 0)
+					return "target exited";
+			}
+	}
+}
+
+static uint64_t credited(const void *context, uint32_t function, enum mon_reason reason)
+{
+	return mon_store_credited(context, function, reason);
+}
+
+static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
+{
+	struct mon_run_counters run;
+	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
+	struct mon_store_stats stats;
+	struct mon_tick rows;
+	int result;
+
+	(void)mon_capture_detach(monitor->capture);
+	end.ended_ns = mon_clock_now(&mon_clock_system);
+	result = mon_capture_flush_open(monitor->capture);
+	if (result)
+		mon_log(MON_LOG_WARNING, "open calls could not be read: %s", strerror(-result));
+	outcome->command_status = -1;
+	if (monitor->command)
+		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
+	end.target_status = outcome->command_status;
+	outcome->store_result = mon_workers_drain(monitor->workers, DRAIN_NS);
+	if (mon_workers_tick_written(monitor->workers))
+		mon_ledger_commit(monitor->ledger);
+	else
+		mon_ledger_give_back(monitor->ledger);
+	mon_monitor_read_counters(monitor, end.ended_ns);
+	result = mon_ledger_take(monitor->ledger, end.ended_ns, true, &rows);
+	if (!result)
+		result = mon_workers_write(monitor->workers, &rows);
+	if (!outcome->store_result)
+		outcome->store_result = result;
+	mon_ledger_check(monitor->ledger, credited, monitor->store, &outcome->sum);
+	outcome->complete = !outcome->store_result && !outcome->sum.unbalanced;
+	end.complete = outcome->complete;
+	result = mon_store_end(monitor->store, &end);
+	if (!outcome->store_result)
+		outcome->store_result = result;
+	mon_store_stats(monitor->store, &stats);
+	if (stats.wal_left)
+		mon_log(MON_LOG_WARNING,
+			"another process reads the database: it stays in WAL mode until it is "
+			"written again");
+	mon_capture_read_run_counters(monitor->capture, &run);
+	outcome->foreign_hits = run.foreign_hits;
+	outcome->missed = mon_capture_missed(monitor->capture);
+	return outcome->store_result;
+}
+
+int mon_monitor_run(struct mon_monitor *monitor,
+		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
+		    struct mon_outcome_of_run *outcome_out, struct mon_error *error)
+{
+	struct mon_outcome_of_run outcome = {0};
+	int result;
+
+	struct mon_capture_cost cost;
+
+	monitor->last_clock_ns = monitor->started_ns;
+	mon_capture_cost(monitor->capture, &cost);
+	monitor->bpf_bytes = cost.bpf_bytes;
+	if (monitor->command) {
+		result = mon_command_release(&monitor->watched.command, error);
+		if (result)
+			return result;
+	}
+	outcome.reason = watch(monitor, on_tick, context);
+	result = finish(monitor, &outcome);
+	*outcome_out = outcome;
+	if (result)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "%s was not written to its end: %s; what it has is kept",
+				     MON_ESCAPED(monitor->config.output),
+				     mon_store_error_text(monitor->store));
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What reader.c, writer.c and workers.c share; nobody else includes it. */
+#ifndef MON_WORKERS_INTERNAL_H
+#define MON_WORKERS_INTERNAL_H
+
+#include "base/budget.h"
+#include "monitor/workers.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MON_WORKERS_WAIT_NS (100 * MON_NS_PER_MS)
+#define MON_WORKERS_TRANSITIONS_MAX 64
+/* A batch is copied out of the ring: so many bytes of it, however many records that is. */
+#define MON_WORKERS_BATCH_BYTES MON_BUDGET_BATCH_BYTES
+#define MON_WORKERS_TRIES 5 /* of a drain while the breaker is closed */
+
+struct mon_workers {
+	struct mon_workers_options options;
+	struct mon_breaker *breaker;
+	pthread_t reader, writer;
+	bool reader_runs, writer_runs;
+	bool writer_hangs; /* given up: what it works with is not freed */
+	int wake_fd;	   /* ends the reader's wait */
+	atomic_bool draining, hurried, pressed;
+	_Atomic mon_ns deadline_ns; /* 0: none. After it the writer gives up what is refused */
+	int writer_result;
+	atomic_int breaker_state; /* enum mon_breaker_state, as of the last transition */
+
+	/*
+	 * Held while the writer copies records out of the ring, and while the reader says that
+	 * some are safe in the spool: after that the kernel may write over them.
+	 */
+	pthread_mutex_t claim;
+	uint64_t spooled_end; /* under `claim`: the writer takes nothing before it from the ring */
+
+	_Atomic uint64_t committed_end; /* by the writer; the reader acknowledges up to it */
+
+	pthread_mutex_t lock; /* what follows; never held while anything is called */
+	struct mon_tick tick;
+	bool tick_offered, tick_written;
+	struct mon_breaker_transition transitions[MON_WORKERS_TRANSITIONS_MAX];
+	size_t transition_count;
+	struct mon_store_stats store_stats;
+
+	/* The reader's own; others load the two flags. */
+	atomic_bool spooling, gate_closed;
+	bool spool_refuses, spool_told;
+
+	/* The writer's own. */
+	uint64_t positions[MON_STORE_BATCH_MAX];
+	size_t position_at, position_count; /* popped and not copied yet: the memory was used up */
+	struct mon_record records[MON_STORE_BATCH_MAX];
+	void *memory; /* MON_WORKERS_BATCH_BYTES, what `records` point into */
+	struct mon_breaker_transition writing[MON_WORKERS_TRANSITIONS_MAX];
+	struct mon_batch batch;
+};
+
+void *mon_workers_read(void *workers);
+void *mon_workers_write_all(void *workers);
+/* With both threads gone: everything that is not acknowledged goes to the spool. */
+void mon_workers_spool_rest(struct mon_workers *workers);
+double mon_workers_level(struct mon_workers *workers);
+/* Adds tick and transitions that wait to the batch. True when the batch has anything in it. */
+bool mon_workers_complete_batch(struct mon_workers *workers);
+bool mon_workers_past_deadline(const struct mon_workers *workers);
+
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The writer thread: what is oldest, the spool before the queue, through the breaker into the
+ * store, with the tick that is due in the same transaction. A batch is a copy, so that its space in
+ * the ring does not depend on how long the database takes. One that was refused is kept as it is
+ * and pushed again; meanwhile the reader has put the same records into the spool, and once the
+ * batch is committed its mark tells them apart. Nothing allocates.
+ */
+#include "monitor/workers_internal.h"
+
+#include "base/crash.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define REFUSED_WAIT_US 10000
+
+static int push_batch(void *argument)
+{
+	struct mon_workers *workers = argument;
+
+	return mon_store_push(workers->options.store, &workers->batch);
+}
+
+/* Under `claim`: copies what is oldest in the queue until the memory is used up. */
+static size_t copy_claimed(struct mon_workers *workers)
+{
+	char *at = workers->memory, *end = at + MON_WORKERS_BATCH_BYTES;
+	size_t count = 0;
+
+	for (;;) {
+		if (workers->position_at == workers->position_count) {
+			workers->position_at = 0;
+			workers->position_count =
+				count ? 0
+				      : mon_queue_pop(workers->options.queue, workers->positions,
+						      MON_STORE_BATCH_MAX, 0);
+		}
+		if (workers->position_at == workers->position_count)
+			return count;
+		for (; workers->position_at < workers->position_count; workers->position_at++) {
+			uint64_t position = workers->positions[workers->position_at];
+			struct mon_record *record = &workers->records[count];
+			size_t bytes;
+
+			if (position < workers->spooled_end)
+				continue;
+			mon_ring_peek(workers->options.ring, position, record);
+			bytes = record->size_bytes < MON_RING_READABLE_BYTES
+					? record->size_bytes
+					: MON_RING_READABLE_BYTES;
+			if (at + ((bytes + 7) & ~7ull) > end)
+				return count;
+			memcpy(at, record->data, bytes);
+			record->data = at;
+			at += (bytes + 7) & ~7ull;
+			count++;
+		}
+	}
+}
+
+/* Sets the batch's records, if any wait. */
+static void fill_batch(struct mon_workers *workers)
+{
+	struct mon_spool *spool = workers->options.spool;
+	uint32_t ring = 0;
+	size_t count = 0;
+	bool drained;
+
+	pthread_mutex_lock(&workers->claim);
+	drained = !spool || mon_spool_drained(spool);
+	if (drained)
+		count = copy_claimed(workers);
+	pthread_mutex_unlock(&workers->claim);
+	if (!drained)
+		count = mon_spool_pop(spool, workers->records, MON_STORE_BATCH_MAX, workers->memory,
+				      MON_WORKERS_BATCH_BYTES, &ring);
+	workers->batch.ring = ring;
+	workers->batch.count = count;
+	workers->batch.end = count ? workers->records[count - 1].end : 0;
+	if (count)
+		MON_CRASH_POINT("claimed");
+}
+
+bool mon_workers_complete_batch(struct mon_workers *workers)
+{
+	pthread_mutex_lock(&workers->lock);
+	if (!workers->batch.tick && workers->tick_offered)
+		workers->batch.tick = &workers->tick;
+	if (!workers->batch.transition_count && workers->transition_count) {
+		memcpy(workers->writing, workers->transitions, sizeof(workers->writing));
+		workers->batch.transitions = workers->writing;
+		workers->batch.transition_count = workers->transition_count;
+		workers->transition_count = 0;
+	}
+	pthread_mutex_unlock(&workers->lock);
+	return workers->batch.count || workers->batch.tick || workers->batch.transition_count;
+}
+
+static void batch_written(struct mon_workers *workers)
+{
+	uint64_t one = 1;
+
+	MON_CRASH_POINT("committed");
+	if (workers->batch.count) {
+		if (workers->batch.end > atomic_load(&workers->committed_end))
+			atomic_store(&workers->committed_end, workers->batch.end);
+		if (workers->options.spool)
+			mon_spool_release(workers->options.spool, workers->batch.ring,
+					  workers->batch.end);
+		(void)!write(workers->wake_fd, &one, sizeof(one));
+		MON_CRASH_POINT("released");
+	}
+	pthread_mutex_lock(&workers->lock);
+	if (workers->batch.tick) {
+		workers->tick_offered = false;
+		workers->tick_written = true;
+	}
+	mon_store_stats(workers->options.store, &workers->store_stats);
+	pthread_mutex_unlock(&workers->lock);
+	/* Now, not at the next tick: a flood fills tens of megabytes in a second. */
+	if (workers->store_stats.size_reached && workers->options.on_size_reached)
+		workers->options.on_size_reached(workers->options.context);
+	workers->batch = (struct mon_batch){.records = workers->records};
+}
+
+bool mon_workers_past_deadline(const struct mon_workers *workers)
+{
+	mon_ns deadline_ns = atomic_load(&workers->deadline_ns);
+
+	return deadline_ns && mon_clock_now(&mon_clock_system) >= deadline_ns;
+}
+
+/* With nothing more to come, does trying again make sense? Without a spool it is all there is. */
+static bool gives_up(struct mon_workers *workers, unsigned *tries)
+{
+	if (!atomic_load(&workers->draining))
+		return false;
+	if (mon_workers_past_deadline(workers))
+		return true;
+	return workers->options.spool &&
+	       (atomic_load(&workers->breaker_state) != MON_BREAKER_CLOSED ||
+		++*tries >= MON_WORKERS_TRIES);
+}
+
+void *mon_workers_write_all(void *argument)
+{
+	struct mon_workers *workers = argument;
+	unsigned tries = 0;
+
+	workers->batch.records = workers->records;
+	while (!atomic_load(&workers->hurried)) {
+		bool closed = mon_queue_closed(workers->options.queue); /* nothing comes after */
+
+		if (!workers->batch.count)
+			fill_batch(workers);
+		if (!mon_workers_complete_batch(workers)) {
+			if (closed)
+				break;
+			(void)mon_queue_wait(workers->options.queue, MON_WORKERS_WAIT_NS);
+			continue;
+		}
+		workers->writer_result = mon_breaker_call(workers->breaker, push_batch, workers);
+		if (!workers->writer_result) {
+			batch_written(workers);
+			tries = 0;
+			continue;
+		}
+		if (gives_up(workers, &tries))
+			break;
+		/* Not permitted, or refused: nothing to do until time has passed. */
+		(void)usleep(REFUSED_WAIT_US);
+	}
+	return NULL;
+}
