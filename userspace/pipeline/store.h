@@ -6,8 +6,9 @@
  * dictionary rows, its mark and the tick that is due go in one transaction; a row counts as
  * written only after COMMIT said OK.
  *
- * Life: new (opens, locks, checks, creates), begin (run, modules, functions), push (a batch or a
- * tick or both) ..., end (totals, journal_mode=DELETE), free.
+ * Life: new (opens, locks, checks, creates), begin (run, modules, functions) or resume (a run that
+ * an earlier process began), push (a batch or a tick or both) ..., end (totals,
+ * journal_mode=DELETE), free.
  */
 #ifndef MON_STORE_H
 #define MON_STORE_H
@@ -83,6 +84,31 @@ void mon_store_free(struct mon_store *store);
 /* Writes run, modules, functions; all later rows are of this run. */
 int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 		    const struct mon_function_set *functions, struct mon_error *error);
+
+/* A run as its database has it. Owns all it points to; the arrays of @functions must outlive the
+ * store, see begin. */
+struct mon_run_resumed {
+	struct mon_run_info run; /* of its latest part */
+	/*
+	 * Index = cookie, as when the run began. Modules have path and build_id only: how the
+	 * target's files are reached now, and what could be attached, the database does not know.
+	 */
+	struct mon_function_set functions;
+	struct mon_function_sum *sums; /* [functions.function_count] */
+	mon_ns last_interval_end_ns;   /* CLOCK_MONOTONIC; the run's start when there is none */
+};
+void mon_run_resumed_clear(struct mon_run_resumed *resumed);
+
+/*
+ * In place of begin: goes on with the run that has this uuid (its latest part), as if it had never
+ * stopped. Marks, credits and known threads are the file's; an end that was written is taken back.
+ * -ENOENT: the file has no such run.
+ */
+int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_resumed *resumed_out,
+		     struct mon_error *error);
+
+/* Where the ring's records that are in the file end. */
+uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
 
 /*
  * One transaction. 0: committed. -errno: push the same again later; records that are in the file

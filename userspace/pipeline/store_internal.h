@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the store share; nobody else includes it. store.c holds the life, store_file.c
- * the path and the one-monitor lock, store_write.c turns records into rows, store_error.c knows
- * what SQLite's codes mean.
+ * the path and the one-monitor lock, store_run.c writes a run's first rows, store_resume.c reads
+ * back what the file holds, store_write.c turns records into rows, store_error.c knows what
+ * SQLite's codes mean.
  */
 #ifndef MON_STORE_INTERNAL_H
-#define MON_STORE_END_TRIES 5
 #define MON_STORE_INTERNAL_H
 
 #include "pipeline/store.h"
@@ -19,6 +19,7 @@
 #define MON_STORE_RINGS_MAX 64
 #define MON_STORE_TASK_SLOTS 16384 /* a power of two; at most 3/4 are used */
 #define MON_STORE_SET_ASIDE_BYTES 256
+#define MON_STORE_END_TRIES 5
 
 extern const char mon_store_schema[];
 
@@ -50,6 +51,7 @@ enum mon_store_credit {
 	MON_STORE_CREDIT_UNRETURNED,
 	MON_STORE_CREDITS
 };
+extern const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS];
 
 /* Which file, and the lock that makes us its only writer. */
 struct mon_store_file {
@@ -120,13 +122,23 @@ int mon_store_failed_errno(struct mon_store *store, int error, const char *text)
 /* store.c; SQLite codes */
 int mon_store_connect(struct mon_store *store);
 void mon_store_disconnect(struct mon_store *store, bool doubt);
+int mon_store_execute(struct mon_store *store, const char *sql);
+
+/* store_run.c */
+int mon_store_count_functions(struct mon_store *store, size_t count, struct mon_error *error);
+/* SQLite code; in a transaction of the caller's. Sets run_id and function_base. */
+int mon_store_write_run(struct mon_store *store, const struct mon_run_info *run,
+			const struct mon_function_set *set);
+/* The end of a begin or resume that failed; returns -errno. */
+int mon_store_refuse_run(struct mon_store *store, int code, struct mon_error *error);
+
+/* store_resume.c; SQLite code. Marks and credits of this run, from the file. */
+int mon_store_read_back(struct mon_store *store);
 
 /* store_write.c; SQLite codes */
 int mon_store_prepare(struct mon_store *store);
 /* One integer; a query without a row gives 0. */
 int mon_store_ask(struct mon_store *store, const char *sql, int64_t parameter, int64_t *value_out);
-/* Marks and credits of this run, from the file. */
-int mon_store_read_back(struct mon_store *store);
 /*
  * Binds and runs one statement to its end: i int64_t, u uint64_t, t const char * or NULL, b const
  * void * and size_t, n NULL.

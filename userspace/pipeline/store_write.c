@@ -61,7 +61,7 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 			      " complete=?5 WHERE id=?1",
 };
 
-static const enum mon_reason credit_reason[MON_STORE_CREDITS] = {
+const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS] = {
 	[MON_STORE_CREDIT_STORED] = MON_REASON_STORED,
 	[MON_STORE_CREDIT_SET_ASIDE] = MON_REASON_SET_ASIDE,
 	[MON_STORE_CREDIT_IN_FLIGHT] = MON_REASON_IN_FLIGHT,
@@ -155,75 +155,6 @@ int mon_store_ask(struct mon_store *store, const char *question, int64_t paramet
 	(void)sqlite3_finalize(statement);
 	if (code == SQLITE_OK)
 		*value_out = value;
-	return code;
-}
-
-static int read_marks(struct mon_store *store)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(store->db, "SELECT ring,position FROM mark WHERE run_id=?",
-				      -1, &statement, NULL);
-
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 1, store->run_id);
-	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
-		int64_t ring = sqlite3_column_int64(statement, 0);
-
-		if (ring >= 0 && ring < MON_STORE_RINGS_MAX)
-			store->marks[ring] = sqlite3_column_int64(statement, 1);
-	}
-	if (code == SQLITE_OK)
-		code = sqlite3_reset(statement);
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-static int read_credits(struct mon_store *store)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(store->db,
-				      "SELECT function_id-?1,reason_id,count FROM ledger"
-				      " WHERE function_id>=?1 AND function_id<?1+?2",
-				      -1, &statement, NULL);
-
-	memset(store->credits_written, 0, store->credit_bytes / 2);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 1, store->function_base);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 2, store->function_count);
-	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
-		uint64_t function = sqlite3_column_int64(statement, 0);
-
-		for (unsigned i = 0; i < MON_STORE_CREDITS; i++)
-			if (sqlite3_column_int64(statement, 1) == credit_reason[i])
-				store->credits_written[function * MON_STORE_CREDITS + i] =
-					sqlite3_column_int64(statement, 2);
-	}
-	if (code == SQLITE_OK)
-		code = sqlite3_reset(statement);
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-int mon_store_read_back(struct mon_store *store)
-{
-	int64_t rows;
-	int code = read_marks(store);
-
-	if (code == SQLITE_OK)
-		code = read_credits(store);
-	if (code == SQLITE_OK)
-		code = mon_store_ask(store,
-				     "SELECT coalesce(sum(last_call-first_call+1),0) FROM batch"
-				     " WHERE run_id=?",
-				     store->run_id, &rows);
-	if (code == SQLITE_OK) {
-		store->stats.rows = rows;
-		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM task", 0,
-				     &store->task_next_id);
-	}
-	if (code == SQLITE_OK)
-		mon_store_forget(store);
 	return code;
 }
 
@@ -487,7 +418,7 @@ static int write_credits(struct writing *writing)
 		/* What was set aside has no time that could be believed. */
 		code = mon_store_run(store, MON_STORE_LEDGER, writing->rows ? "iiuii" : "iiunn",
 				     store->function_base + (int64_t)(i / MON_STORE_CREDITS),
-				     (int64_t)credit_reason[i % MON_STORE_CREDITS],
+				     (int64_t)mon_store_credit_reason[i % MON_STORE_CREDITS],
 				     store->credits[i], mon_store_since(store, writing->from_ns),
 				     mon_store_since(store, writing->to_ns));
 		if (code != SQLITE_OK)
@@ -540,7 +471,8 @@ static int write_tick(struct mon_store *store, const struct mon_tick *tick)
 	for (size_t i = 0; i < tick->entry_count && code == SQLITE_OK; i++) {
 		const struct mon_ledger_entry *entry = &tick->entries[i];
 
-		code = mon_store_run(store, MON_STORE_LEDGER, "iiuii",
+		/* One that has not grown since a resume knows no times: the file's stay. */
+		code = mon_store_run(store, MON_STORE_LEDGER, entry->from_ns ? "iiuii" : "iiunn",
 				     store->function_base + entry->function, (int64_t)entry->reason,
 				     entry->count, mon_store_since(store, entry->from_ns),
 				     mon_store_since(store, entry->to_ns));
@@ -718,7 +650,7 @@ uint64_t mon_store_credited(const struct mon_store *store, uint32_t function,
 			    enum mon_reason reason)
 {
 	for (unsigned i = 0; i < MON_STORE_CREDITS; i++)
-		if (credit_reason[i] == reason)
+		if (mon_store_credit_reason[i] == reason)
 			return store->credits_written[function * MON_STORE_CREDITS + i];
 	return 0;
 }
