@@ -52,15 +52,12 @@ static int create_schema(struct mon_store *store)
 	return code;
 }
 
-int mon_store_connect(struct mon_store *store)
+int mon_store_open(struct mon_store *store)
 {
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
 	uint32_t busy_ms = store->options.busy_ms ? store->options.busy_ms : MON_STORE_BUSY_MS;
-	int code;
+	int code = sqlite3_open_v2(store->file.path, &store->db, flags, NULL);
 
-	if (!mon_store_file_is_same(&store->file))
-		return SQLITE_READONLY_DBMOVED;
-	code = sqlite3_open_v2(store->file.path, &store->db, flags, NULL);
 	if (code == SQLITE_OK)
 		code = sqlite3_extended_result_codes(store->db, 1);
 	if (code == SQLITE_OK)
@@ -69,6 +66,34 @@ int mon_store_connect(struct mon_store *store)
 		code = mon_store_execute(store, "PRAGMA temp_store=MEMORY;"
 						"PRAGMA mmap_size=0; PRAGMA foreign_keys=OFF;"
 						"PRAGMA trusted_schema=OFF");
+	return code;
+}
+
+/* The WAL is cut back to this when it starts again after it had grown beyond. */
+static int limit_wal(struct mon_store *store)
+{
+	char sql[64];
+
+	(void)sqlite3_snprintf(sizeof(sql), sql, "PRAGMA journal_size_limit=%llu",
+			       2 * store->wal_limit_bytes);
+	return mon_store_execute(store, sql);
+}
+
+int mon_store_connect(struct mon_store *store)
+{
+	bool shm_cut;
+	int code = SQLITE_OK;
+
+	switch (mon_store_file_look(&store->file)) {
+	case MON_STORE_PATH_SAME:
+		break;
+	case MON_STORE_PATH_GONE:
+	case MON_STORE_PATH_OTHER:
+		return SQLITE_READONLY_DBMOVED;
+	case MON_STORE_PATH_ERROR:
+		return SQLITE_IOERR;
+	}
+	code = mon_store_open(store);
 	if (code == SQLITE_OK && store->file.empty)
 		code = create_schema(store);
 	/* Set before the page size was read, the size of the cache has no effect (3.40.1). */
@@ -77,6 +102,8 @@ int mon_store_connect(struct mon_store *store)
 					 "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
 					 "PRAGMA cache_size=-4096");
 	if (code == SQLITE_OK)
+		code = limit_wal(store);
+	if (code == SQLITE_OK)
 		code = mon_store_execute(store, store->options.durability == MON_DURABILITY_FULL
 							? "PRAGMA synchronous=FULL"
 							: "PRAGMA synchronous=NORMAL");
@@ -84,10 +111,13 @@ int mon_store_connect(struct mon_store *store)
 		code = mon_store_prepare(store);
 	if (code == SQLITE_OK && store->run_id)
 		code = mon_store_read_back(store);
+	if (code == SQLITE_ERROR && store->run_id)
+		code = SQLITE_CORRUPT; /* a table of ours is not there any more */
 	if (code != SQLITE_OK) {
 		mon_store_disconnect(store, true);
 		return code;
 	}
+	(void)mon_store_file_companions(&store->file, 0, &store->companions, &shm_cut);
 	(void)sqlite3_wal_hook(store->db, on_wal_commit, store);
 	return SQLITE_OK;
 }
@@ -104,6 +134,8 @@ void mon_store_disconnect(struct mon_store *store, bool doubt)
 	/* NULL is harmless; an open transaction is rolled back. */
 	(void)sqlite3_close(store->db);
 	store->db = NULL;
+	store->wal_used_bytes = 0;
+	store->companions = (struct mon_store_companions){0};
 	mon_store_forget(store);
 }
 
@@ -195,13 +227,16 @@ void mon_store_free(struct mon_store *store)
 			      MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
 	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->credits,
 			      store->credit_bytes);
+	mon_store_drop_run(store);
 	free(store);
 }
 
 static int write_end(struct mon_store *store, const struct mon_run_end *end)
 {
-	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+	int code = store->doubt ? mon_store_recover(store) : mon_store_look(store);
 
+	if (code == SQLITE_OK && !store->db)
+		code = mon_store_connect(store);
 	if (code == SQLITE_OK)
 		code = end->target_status == -1
 			       ? mon_store_run(store, MON_STORE_RUN_END, "iitni", store->run_id,
@@ -246,7 +281,7 @@ int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
 		code = write_end(store, end);
 	while (again(store, code, &tries));
 	if (code != SQLITE_OK)
-		return mon_store_failed(store, code);
+		return mon_store_failed(store, mon_store_judge(store, code));
 	/* A reader that is in the middle of a query keeps us out; the run is ended all the same. */
 	tries = 0;
 	do

@@ -42,48 +42,56 @@ static int finish(sqlite3_stmt *statement, int code)
 	return code;
 }
 
-static int read_marks(struct mon_store *store)
+static int read_marks(struct mon_store *store, uint64_t *marks)
 {
 	sqlite3_stmt *statement = NULL;
 	int code = prepare(store, "SELECT ring,position FROM mark WHERE run_id=?", store->run_id, 0,
 			   &statement);
 
-	memset(store->marks, 0, sizeof(store->marks));
 	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
 		int64_t ring = sqlite3_column_int64(statement, 0);
 
 		if (ring >= 0 && ring < MON_STORE_RINGS_MAX)
-			store->marks[ring] = sqlite3_column_int64(statement, 1);
+			marks[ring] = sqlite3_column_int64(statement, 1);
 	}
 	return finish(statement, code);
 }
 
-static int read_credits(struct mon_store *store)
+static int read_credits(struct mon_store *store, uint64_t *credits)
 {
 	sqlite3_stmt *statement = NULL;
 	int code = prepare(store, "SELECT function_id-?1,reason_id,count FROM ledger" OF_RUN,
 			   store->function_base, store->function_count, &statement);
 
-	memset(store->credits_written, 0, store->credit_bytes / 2);
+	memset(credits, 0, store->credit_bytes / 2);
 	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
 		uint64_t function = sqlite3_column_int64(statement, 0);
 
 		for (unsigned i = 0; i < MON_STORE_CREDITS; i++)
 			if (sqlite3_column_int64(statement, 1) ==
 			    (int64_t)mon_store_credit_reason[i])
-				store->credits_written[function * MON_STORE_CREDITS + i] =
+				credits[function * MON_STORE_CREDITS + i] =
 					sqlite3_column_int64(statement, 2);
 	}
 	return finish(statement, code);
 }
 
+/* All or nothing: a damaged file must not leave half of its numbers with us. */
 int mon_store_read_back(struct mon_store *store)
 {
-	int64_t rows, set_aside;
-	int code = read_marks(store);
+	uint64_t marks[MON_STORE_RINGS_MAX] = {0};
+	int64_t runs, rows, set_aside, task_next_id;
+	int code = read_marks(store, marks);
 
 	if (code == SQLITE_OK)
-		code = read_credits(store);
+		code = mon_store_ask(store, "SELECT count(*) FROM run WHERE id=?", store->run_id,
+				     &runs);
+	/* A file that was cut back to before the run began may be sound and is not ours. */
+	if (code == SQLITE_OK && runs != 1)
+		code = SQLITE_CORRUPT;
+
+	if (code == SQLITE_OK)
+		code = read_credits(store, store->credits);
 	if (code == SQLITE_OK)
 		code = mon_store_ask(store,
 				     "SELECT coalesce(sum(last_call-first_call+1),0) FROM batch"
@@ -92,14 +100,17 @@ int mon_store_read_back(struct mon_store *store)
 	if (code == SQLITE_OK)
 		code = mon_store_ask(store, "SELECT count(*) FROM set_aside WHERE run_id=?",
 				     store->run_id, &set_aside);
-	if (code == SQLITE_OK) {
-		store->stats.rows = rows;
-		store->stats.set_aside = set_aside;
-		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM task", 0,
-				     &store->task_next_id);
-	}
 	if (code == SQLITE_OK)
-		mon_store_forget(store);
+		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM task", 0,
+				     &task_next_id);
+	if (code == SQLITE_OK) {
+		memcpy(store->marks, marks, sizeof(marks));
+		memcpy(store->credits_written, store->credits, store->credit_bytes / 2);
+		store->stats.rows = store->rows_before + rows;
+		store->stats.set_aside = store->set_aside_before + set_aside;
+		store->task_next_id = task_next_id;
+	}
+	mon_store_forget(store);
 	return code;
 }
 
@@ -428,8 +439,9 @@ int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_r
 		store->run_id = 0;
 		return code;
 	}
-	store->started_ns = resumed.run.started_ns;
-	code = go_on(store, &resumed);
+	code = mon_store_keep_run(store, &resumed.run, &resumed.functions);
+	if (code == SQLITE_OK)
+		code = go_on(store, &resumed);
 	if (code != SQLITE_OK)
 		return mon_store_refuse_run(store, code, error);
 	store->stats.run_id = store->run_id;

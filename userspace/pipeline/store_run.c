@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Used a few times a run, with whatever statement it takes. */
 static int run_once(struct mon_store *store, const char *sql, const char *const *texts,
@@ -171,6 +172,41 @@ int mon_store_refuse_run(struct mon_store *store, int code, struct mon_error *er
 			     MON_ESCAPED(store->file.path), store->error_text);
 }
 
+void mon_store_drop_run(struct mon_store *store)
+{
+	const char *const texts[] = {store->run.host,	 store->run.boot_id, store->run.kernel,
+				     store->run.version, store->run.command, store->run.options,
+				     store->run.target};
+
+	for (size_t i = 0; i < MON_ARRAY_COUNT(texts); i++)
+		free((void *)texts[i]);
+	store->run = (struct mon_run_info){0};
+}
+
+int mon_store_keep_run(struct mon_store *store, const struct mon_run_info *run,
+		       const struct mon_function_set *set)
+{
+	const char **const texts[] = {&store->run.host,	   &store->run.boot_id, &store->run.kernel,
+				      &store->run.version, &store->run.command, &store->run.options,
+				      &store->run.target};
+	const char *const from[] = {run->host,	  run->boot_id, run->kernel, run->version,
+				    run->command, run->options, run->target};
+	bool complete = true;
+
+	mon_store_drop_run(store);
+	store->run = *run;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(texts); i++) {
+		*texts[i] = from[i] ? strdup(from[i]) : NULL;
+		complete = complete && (*texts[i] || !from[i]);
+	}
+	if (!store->run.part)
+		store->run.part = 1;
+	store->functions = *set;
+	store->started_ns = run->started_ns;
+	store->stats.part = store->run.part;
+	return complete ? SQLITE_OK : SQLITE_NOMEM;
+}
+
 int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 		    const struct mon_function_set *set, struct mon_error *error)
 {
@@ -178,10 +214,11 @@ int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 
 	if (code)
 		return code;
-	store->started_ns = run->started_ns;
-	code = mon_store_execute(store, "BEGIN IMMEDIATE");
+	code = mon_store_keep_run(store, run, set);
 	if (code == SQLITE_OK)
-		code = mon_store_write_run(store, run, set);
+		code = mon_store_execute(store, "BEGIN IMMEDIATE");
+	if (code == SQLITE_OK)
+		code = mon_store_write_run(store, &store->run, set);
 	if (code == SQLITE_OK)
 		code = mon_store_execute(store, "COMMIT");
 	if (code != SQLITE_OK)

@@ -557,6 +557,8 @@ static void committed(struct mon_store *store, const struct writing *writing)
 	store->stats.rows += writing->rows;
 	store->stats.set_aside += writing->set_aside;
 	store->stats.commits++;
+	store->stats.wal_alarm =
+		store->wal_used_bytes > MON_STORE_WAL_ALARM * store->wal_limit_bytes;
 	/* By its size the file is full for good; by the file system's only until there is room. */
 	store->stats.size_why =
 		mon_store_file_full(&store->file, store->options.size_max_bytes,
@@ -567,8 +569,10 @@ static void committed(struct mon_store *store, const struct writing *writing)
 static int push_once(struct mon_store *store, const struct mon_batch *batch)
 {
 	struct writing writing = {.store = store, .batch = batch, .from_ns = UINT64_MAX};
-	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+	int code = mon_store_look(store), asked;
 
+	if (code == SQLITE_OK && !store->db)
+		code = mon_store_connect(store);
 	if (code == SQLITE_OK)
 		code = checkpoint(store);
 	if (code == SQLITE_OK)
@@ -587,6 +591,10 @@ static int push_once(struct mon_store *store, const struct mon_batch *batch)
 		store->stats.rollbacks++;
 		mon_store_forget(store);
 	}
+	/* It took the commit with it: what is in its WAL should not stay behind. */
+	if (code == SQLITE_READONLY_DBMOVED)
+		(void)mon_store_look(store);
+	asked = mon_store_judge(store, code);
 	switch (mon_store_errno(code)) {
 	case -EBUSY:
 	case -ENOSPC:
@@ -597,7 +605,7 @@ static int push_once(struct mon_store *store, const struct mon_batch *batch)
 		/* What the file holds now is not known: asked when it is opened again. */
 		mon_store_disconnect(store, true);
 	}
-	return code;
+	return asked;
 }
 
 static int set_aside_alone(struct mon_store *store, const struct mon_batch *batch)
@@ -639,7 +647,9 @@ int mon_store_push(struct mon_store *store, const struct mon_batch *batch)
 
 	if (batch->ring >= MON_STORE_RINGS_MAX || !store->run_id)
 		return mon_store_failed(store, SQLITE_MISUSE);
-	code = push_halved(store, batch);
+	code = store->doubt ? mon_store_judge(store, mon_store_recover(store)) : SQLITE_OK;
+	if (code == SQLITE_OK)
+		code = push_halved(store, batch);
 	length_ns = mon_clock_now(store->options.clock) - from_ns;
 	if (length_ns > store->stats.longest_push_ns)
 		store->stats.longest_push_ns = length_ns;
