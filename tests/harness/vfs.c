@@ -33,6 +33,8 @@ static int strike(struct vfs_fault *fault)
 		return SQLITE_OK;
 	fault->failed++;
 	fault->nth = fault->persistent ? 1 : 0;
+	if (fault->hook)
+		fault->hook();
 	return fault->code;
 }
 

@@ -13,7 +13,8 @@ struct vfs_fault {
 	long nth;
 	int code;
 	bool persistent;
-	long failed; /* how often it did */
+	long failed;	    /* how often it did */
+	void (*hook)(void); /* called first; with @code SQLITE_OK all goes well afterwards */
 };
 
 extern struct vfs_fault vfs_sync, vfs_write, vfs_read;
