@@ -193,6 +193,7 @@ static void S10_a_new_part_that_fails_is_tried_again(void **state)
 {
 	struct mon_store *store;
 	struct mon_batch batch;
+	uint64_t first_ends;
 	long nth = 0;
 	int result;
 
@@ -201,7 +202,9 @@ static void S10_a_new_part_that_fails_is_tried_again(void **state)
 	store = store_begun();
 	store_push_calls(store, 300);
 	assert_int_equal(unlink(store_path), 0);
+	first_ends = mon_store_mark(store, 0);
 	batch = feed_calls_batch(30);
+	batch.ring = 1; /* so that the mark of the other one can only have been carried over */
 	store_push(store, &batch, -ESTALE);
 	do {
 		vfs_write = (struct vfs_fault){.nth = ++nth, .code = SQLITE_IOERR_WRITE};
@@ -216,6 +219,7 @@ static void S10_a_new_part_that_fails_is_tried_again(void **state)
 	assert_store_sound("", 30);
 	assert_int_equal(store_ask("", "SELECT part FROM run"), 2);
 	assert_int_equal(store_ask("", "SELECT sum(count) FROM ledger"), 330);
+	assert_int_equal(store_ask("", "SELECT position FROM mark WHERE ring=0"), first_ends);
 }
 
 static void cut(const char *suffix)
