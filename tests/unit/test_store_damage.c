@@ -163,6 +163,68 @@ static void S10_renamed_at_each_write_of_a_push(void **state)
 	free(moved_path);
 }
 
+/* A reader keeps the WAL from being emptied: it is kept too, under the name of what was moved. */
+static void S10_a_wal_that_stays_behind_is_not_deleted(void **state)
+{
+	struct mon_store *store = store_begun();
+	MON_FREE char *other = store_beside(".old");
+	struct mon_batch batch;
+	sqlite3_stmt *row = NULL;
+	sqlite3 *reader = NULL;
+
+	(void)state;
+	store_push_calls(store, 300);
+	assert_int_equal(sqlite3_open_v2(store_path, &reader, SQLITE_OPEN_READONLY, NULL),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(reader, "SELECT * FROM call", -1, &row, NULL), 0);
+	assert_int_equal(sqlite3_step(row), SQLITE_ROW);
+	assert_int_equal(rename(store_path, other), 0);
+	batch = feed_calls_batch(30);
+	store_push(store, &batch, -ESTALE);
+	store_push(store, &batch, 0);
+	assert_true(store_exists(".moved-1-wal"));
+	assert_false(store_exists(".moved-1"));
+	(void)sqlite3_finalize(row);
+	(void)sqlite3_close(reader);
+	store_end(store);
+	assert_store_sound("", 30);
+	assert_store_sound(".old", 300);
+}
+
+/* As an unmounted file system: nothing is made where it should be, and all is well afterwards. */
+static void S10_the_directory_is_away_for_a_while(void **state)
+{
+	struct mon_store *store = store_begun();
+	struct mon_batch batch;
+	char away[4096];
+
+	(void)state;
+	store_push_calls(store, 300);
+	(void)snprintf(away, sizeof(away), "%s-away", store_directory);
+	assert_int_equal(rename(store_directory, away), 0);
+	batch = feed_calls_batch(30);
+	store_push(store, &batch, -ESTALE);
+	store_push(store, &batch, -ESTALE);
+	assert_int_equal(rename(away, store_directory), 0);
+	store_push(store, &batch, 0);
+	assert_int_equal(store_stats_of(store).part, 1);
+	store_end(store);
+	assert_store_sound("", 330);
+}
+
+/* Freed without an end, as after an error: a close must not touch what was cut. */
+static void S11_shm_truncated_before_a_free(void **state)
+{
+	struct mon_store *store = store_begun();
+
+	(void)state;
+	store_push_calls(store, 300);
+	MON_FREE char *shm = store_beside("-shm");
+	assert_int_equal(truncate(shm, 0), 0);
+	mon_store_free(store);
+	assert_store_sound("", 300);
+}
+
 static void S10_what_lies_at_the_path_now_is_left_alone(void **state)
 {
 	struct mon_store *store = store_begun();
@@ -462,6 +524,9 @@ int main(void)
 		TEST(S10_a_removed_file_is_followed_by_a_new_part),
 		TEST(S10_a_renamed_file_keeps_all_its_rows),
 		TEST(S10_renamed_at_each_write_of_a_push),
+		TEST(S10_a_wal_that_stays_behind_is_not_deleted),
+		TEST(S10_the_directory_is_away_for_a_while),
+		TEST(S11_shm_truncated_before_a_free),
 		TEST(S10_what_lies_at_the_path_now_is_left_alone),
 		TEST(S10_a_new_part_that_fails_is_tried_again),
 		TEST(S11_wal_or_shm_removed),

@@ -216,7 +216,8 @@ void mon_store_free(struct mon_store *store)
 {
 	if (!store)
 		return;
-	mon_store_disconnect(store, false);
+	/* A close makes a checkpoint, too: only in files that are ours and whole. */
+	mon_store_disconnect(store, store->db && mon_store_look(store) != SQLITE_OK);
 	mon_store_file_release(&store->file, true);
 	if (store->heap_reserved) {
 		mon_budget_release(store->options.budget, MON_BUDGET_SQLITE,

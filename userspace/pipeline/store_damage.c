@@ -242,6 +242,9 @@ static int write_again(struct mon_store *store)
 	if (code == SQLITE_OK)
 		code = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_FULL, NULL,
 						 NULL);
+	/* A reader is in the way. Until a checkpoint, normal durability promises nothing. */
+	if ((code & 0xff) == SQLITE_BUSY && store->options.durability == MON_DURABILITY_NORMAL)
+		code = SQLITE_OK;
 	if (code == SQLITE_OK)
 		store->doubt = MON_STORE_SURE;
 	else

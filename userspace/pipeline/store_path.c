@@ -18,6 +18,7 @@
 
 #define PROBE_BYTES 65536
 
+/* The database first, the -shm last: it holds nothing that is not in the WAL. */
 static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
 
 #define BESIDE_BYTES (PATH_MAX + MON_STORE_SUFFIX_BYTES)
@@ -106,8 +107,9 @@ int mon_store_file_clear(const struct mon_store_file *file)
 	unsigned number;
 
 	/* An empty WAL and its index tell nothing; one with frames belongs to what was moved. */
-	if (lstat(beside(file, "-wal", path), &status) == 0 && status.st_size > 0)
-		return set_aside(file, "moved", &number);
+	for (size_t i = 1; i < MON_ARRAY_COUNT(suffixes) - 1; i++)
+		if (lstat(beside(file, suffixes[i], path), &status) == 0 && status.st_size > 0)
+			return set_aside(file, "moved", &number);
 	for (size_t i = 1; i < MON_ARRAY_COUNT(suffixes); i++)
 		(void)unlink(beside(file, suffixes[i], path));
 	return 0;
