@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "tests/harness/database.h"
 #include "tests/harness/scratch.h"
 
 #include <sqlite3.h>
@@ -171,6 +172,63 @@ bool store_exists(const char *suffix)
 
 	(void)snprintf(name, sizeof(name), "%s%s", store_path, suffix);
 	return access(name, F_OK) == 0;
+}
+
+struct mon_batch feed_calls_batch(size_t count)
+{
+	feed_calls(count);
+	return feed_batch();
+}
+
+void store_push_calls(struct mon_store *store, size_t count)
+{
+	const struct mon_batch batch = feed_calls_batch(count);
+
+	store_push(store, &batch, 0);
+}
+
+struct mon_store *store_begun_with(enum mon_durability durability, uint64_t size_max_bytes)
+{
+	struct mon_store_options chosen = store_options();
+	struct mon_store *store;
+
+	chosen.durability = durability;
+	chosen.size_max_bytes = size_max_bytes;
+	store = store_open(&chosen);
+	store_begin(store);
+	return store;
+}
+
+char *store_beside(const char *suffix)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), "monbpf.db%s", suffix);
+	return scratch_path(store_directory, name);
+}
+
+int64_t store_ask(const char *suffix, const char *sql)
+{
+	MON_FREE char *path = store_beside(suffix);
+
+	return db_int(path, sql);
+}
+
+void assert_store_sound(const char *suffix, int64_t rows)
+{
+	MON_FREE char *path = store_beside(suffix), *check = db_text(path, "PRAGMA quick_check");
+
+	assert_string_equal(check, "ok");
+	assert_int_equal(db_int(path, "SELECT count(*) FROM call"), rows);
+	assert_int_equal(db_int(path, "SELECT count(*) - count(DISTINCT start_ns) FROM call"), 0);
+}
+
+struct mon_store_stats store_stats_of(const struct mon_store *store)
+{
+	struct mon_store_stats stats;
+
+	mon_store_stats(store, &stats);
+	return stats;
 }
 
 int store_setup(void **state)

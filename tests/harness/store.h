@@ -36,10 +36,19 @@ struct mon_store *store_open(const struct mon_store_options *options);
 void store_begin(struct mon_store *store);
 struct mon_store *store_begun(void); /* opened with store_options(), and begun */
 void store_end(struct mon_store *store);
+struct mon_store *store_begun_with(enum mon_durability durability, uint64_t size_max_bytes);
 void store_push(struct mon_store *store, const struct mon_batch *batch, int expected);
+struct mon_batch feed_calls_batch(size_t count);
+void store_push_calls(struct mon_store *store, size_t count);
+struct mon_store_stats store_stats_of(const struct mon_store *store);
 
 /* By another connection. */
 void store_execute(const char *sql);
+/* The database's path with @suffix; the caller frees it. */
+char *store_beside(const char *suffix);
+int64_t store_ask(const char *suffix, const char *sql);
+/* quick_check ok, so many calls, none of them twice. */
+void assert_store_sound(const char *suffix, int64_t rows);
 /* Is there a file of this name with @suffix ("-wal")? */
 bool store_exists(const char *suffix);
 

@@ -81,6 +81,41 @@ static void an_interval_a_second(void **state)
 	mon_ledger_free(ledger);
 }
 
+/* The database is another file: totals and ledger rows once more, and no interval twice. */
+static void a_new_file_is_told_all_again(void **state)
+{
+	struct mon_counters counters = {.calls = 7, .returns = 4, .ring_full = 3};
+	struct mon_ledger *ledger;
+	struct mon_tick tick;
+
+	(void)state;
+	memset(histogram, 0, sizeof(histogram));
+	assert_int_equal(mon_ledger_new(2, START, NULL, &ledger), 0);
+	mon_ledger_update(ledger, 0, &counters, histogram, 1);
+	mon_ledger_update(ledger, 1, &(struct mon_counters){0}, histogram, 1);
+	take(ledger, START + MON_NS_PER_S, false, &tick);
+	mon_ledger_commit(ledger);
+	take(ledger, START + 2 * MON_NS_PER_S, false, &tick);
+	assert_int_equal(tick.total_count + tick.interval_count + tick.entry_count, 0);
+	mon_ledger_commit(ledger);
+
+	mon_ledger_tell_all(ledger);
+	take(ledger, START + 3 * MON_NS_PER_S, false, &tick);
+	assert_int_equal(tick.total_count, 2);
+	assert_int_equal(tick.interval_count, 0);
+	assert_int_equal(tick.entry_count, 1);
+	assert_int_equal(tick.entries[0].count, 3);
+	mon_ledger_commit(ledger);
+	take(ledger, START + 4 * MON_NS_PER_S, false, &tick);
+	assert_int_equal(tick.total_count + tick.entry_count, 0);
+	mon_ledger_commit(ledger);
+
+	take(ledger, START + 5 * MON_NS_PER_S, true, &tick); /* final: that, told or not */
+	assert_int_equal(tick.total_count, 2);
+	assert_int_equal(tick.entry_count, 1);
+	mon_ledger_free(ledger);
+}
+
 /* The breaker was open: nothing was committed, so the next interval is longer, never a hole. */
 static void what_was_not_committed_comes_again(void **state)
 {
@@ -673,6 +708,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_interval_a_second),
+		cmocka_unit_test(a_new_file_is_told_all_again),
 		cmocka_unit_test(what_was_not_committed_comes_again),
 		cmocka_unit_test(a_bucket_ahead_of_its_counters_is_not_lost),
 		cmocka_unit_test(a_wrapped_bucket_is_widened),

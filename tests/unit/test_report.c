@@ -333,6 +333,37 @@ static void open_ledger_is_said_after_the_end_only(void **state)
 	assert_non_null(strstr(running, "still running"));
 }
 
+static void a_further_part_says_where_the_earlier_rows_are(void **state)
+{
+	static const struct {
+		const char *value, *expected;
+	} cases[] = {
+		{"'.damaged-1'", ".damaged-1\n"},
+		{"'moved or removed'",
+		 "part 2: earlier rows are in a file that was moved or removed\n"},
+		{"NULL", "part 2: earlier rows are in a file that was lost\n"},
+		{"'.'||char(27)", ".\\x1b\n"},
+	};
+	sqlite3 *database = open_fixture();
+	MON_FREE char *first = NULL;
+	struct mon_error error;
+
+	(void)state;
+	assert_int_equal(report((struct mon_report_options){0}, &first, &error), 0);
+	assert_null(strstr(first, "earlier rows"));
+	run_sql(database, "UPDATE run SET part=2");
+	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
+		MON_FREE char *text = NULL, *sql = NULL;
+
+		assert_true(asprintf(&sql, "INSERT OR REPLACE INTO meta VALUES('earlier_part',%s)",
+				     cases[i].value) > 0);
+		run_sql(database, sql);
+		assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+		assert_non_null(strstr(text, cases[i].expected));
+	}
+	sqlite3_close(database);
+}
+
 /* A run without an end: its monitor lives as long as it holds the lock. */
 static void a_killed_run_is_told_from_a_running_one(void **state)
 {
@@ -447,6 +478,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_read_is_said),
 		cmocka_unit_test(hostile_values_do_no_harm),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
+		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),

@@ -102,6 +102,15 @@ struct mon_interval {
 	size_t histogram_bytes;
 };
 
+/* What the intervals of a run add up to for one function, as its database has it. */
+struct mon_function_sum {
+	uint64_t calls, returns, failed, total_ns, self_ns;
+	mon_ns armed_ns;
+	uint64_t by_reason[MON_REASON_COUNT]; /* counts in `ledger` */
+	uint8_t *histogram;		      /* BLOB (base/histogram.h); NULL when empty */
+	size_t histogram_bytes;
+};
+
 /* A row of `ledger`: what the kernel counted under a reason, cumulative. */
 struct mon_ledger_entry {
 	uint32_t function;

@@ -63,6 +63,15 @@ static const char help[] =
 
 static struct mon_monitor *running; /* for the signal handler */
 
+/*
+ * A limit on the size of files shall fail a write, not end us. Not ignored: that would pass on to a
+ * COMMAND, a handler does not.
+ */
+static void on_file_limit(int number)
+{
+	(void)number;
+}
+
 static void on_signal(int number)
 {
 	(void)number;
@@ -125,13 +134,16 @@ static int wait_for_command(void)
 
 static int run(const struct mon_config *config, bool strict)
 {
+	const struct sigaction file_limit = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
 	struct sigaction action = {.sa_handler = on_signal}, hangup;
 	struct mon_report_options report = {.path = config->output, .head_only = true};
 	struct mon_outcome_of_run outcome;
 	struct mon_error error = {0};
 	struct mon_live *live;
-	int status, result = mon_monitor_new(config, &running, &error);
+	int status, result;
 
+	(void)sigaction(SIGXFSZ, &file_limit, NULL);
+	result = mon_monitor_new(config, &running, &error);
 	if (result)
 		return failed(&error);
 	(void)sigemptyset(&action.sa_mask);

@@ -168,6 +168,68 @@ void mon_ledger_free(struct mon_ledger *ledger)
 	free(ledger);
 }
 
+static int resume_histogram(struct mon_ledger *ledger, struct account *account,
+			    const struct mon_function_sum *sum)
+{
+	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0}, upper = 0;
+
+	if (!sum->histogram_bytes)
+		return 0;
+	if (mon_histogram_decode(sum->histogram, sum->histogram_bytes, counts))
+		return -EINVAL;
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
+		upper |= counts[i] >> 32;
+	account->returned = true;
+	account->buckets =
+		mon_budget_calloc(ledger->budget, MON_BUDGET_TOTALS, sizeof(*account->buckets));
+	if (upper)
+		account->wraps = mon_budget_calloc(ledger->budget, MON_BUDGET_TOTALS,
+						   sizeof(*account->wraps));
+	if (!account->buckets || (upper && !account->wraps))
+		return -ENOMEM;
+	/* A bucket of the kernel's that is below its lower half has wrapped since: update sees it.
+	 */
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
+		account->buckets->now[i] = account->buckets->written[i] = (uint32_t)counts[i];
+		if (upper)
+			account->wraps->now[i] = account->wraps->written[i] =
+				(uint32_t)(counts[i] >> 32);
+	}
+	return 0;
+}
+
+int mon_ledger_resume(struct mon_ledger *ledger, uint32_t function,
+		      const struct mon_function_sum *sum, mon_ns last_interval_end_ns)
+{
+	struct account *account = &ledger->accounts[function];
+
+	account->interval = (struct interval_base){
+		.calls = sum->calls,
+		.returns = sum->returns,
+		.failed = sum->failed,
+		.total_ns = sum->total_ns,
+		.self_ns = sum->self_ns,
+	};
+	account->armed_written_ns = sum->armed_ns;
+	for (size_t i = 0; i < COUNTED_REASONS; i++)
+		account->seen_counts[i] = account->written_counts[i] =
+			sum->by_reason[counted_reasons[i].reason];
+	ledger->interval_start_ns = last_interval_end_ns;
+	ledger->last_start_ns = last_interval_end_ns;
+	ledger->last_end_ns = last_interval_end_ns;
+	return resume_histogram(ledger, account, sum);
+}
+
+void mon_ledger_tell_all(struct mon_ledger *ledger)
+{
+	for (uint32_t i = 0; i < ledger->count; i++) {
+		struct account *account = &ledger->accounts[i];
+
+		account->total_owed = true;
+		memset(account->written_counts, 0, sizeof(account->written_counts));
+	}
+}
+
 static uint64_t reason_count(const struct account *account, size_t index)
 {
 	uint64_t count;
@@ -311,6 +373,7 @@ static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns 
 	const struct mon_counters *to = &account->now;
 	const struct interval_base *from = &account->interval;
 	uint64_t counts[MON_HISTOGRAM_BUCKETS], grown = 0;
+	mon_ns length_ns = now - ledger->interval_start_ns, armed_ns = 0;
 	struct mon_interval row;
 
 	account->armed_staged_ns = account->armed_ns;
@@ -322,11 +385,14 @@ static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns 
 	/* A return can reach the histogram after its counters were read. */
 	if (to->calls == from->calls && to->returns == from->returns && !grown)
 		return;
+	/* After a resume the rows may have told less than it was: intervals without a call. */
+	if (account->armed_ns > account->armed_written_ns)
+		armed_ns = account->armed_ns - account->armed_written_ns;
 	row = (struct mon_interval){
 		.function = function,
 		.start_ns = ledger->interval_start_ns,
-		.length_ns = now - ledger->interval_start_ns,
-		.armed_ns = account->armed_ns - account->armed_written_ns,
+		.length_ns = length_ns,
+		.armed_ns = armed_ns < length_ns ? armed_ns : length_ns,
 		.calls = to->calls - from->calls,
 		.returns = to->returns - from->returns,
 		.failed = to->failed - from->failed,
@@ -351,7 +417,7 @@ static void stage_total(struct mon_ledger *ledger, uint32_t function)
 					 counts, &row->histogram_bytes);
 }
 
-static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns now)
+static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns now, bool final)
 {
 	struct account *account = &ledger->accounts[function];
 
@@ -364,7 +430,7 @@ static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns n
 			account->to_ns[i] = now;
 			account->seen_counts[i] = count;
 		}
-		if (count == account->written_counts[i])
+		if (!final ? count == account->written_counts[i] : !count)
 			continue;
 		ledger->entries[ledger->entry_count++] = (struct mon_ledger_entry){
 			.function = function,
@@ -397,7 +463,7 @@ int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mo
 		if (account->recent_max_ns > account->interval_max_ns)
 			account->interval_max_ns = account->recent_max_ns;
 		account->recent_max_ns = 0;
-		stage_entries(ledger, i, now);
+		stage_entries(ledger, i, now, final);
 		if (final || account->total_owed || account->now.calls != account->written_calls ||
 		    account->now.returns != account->written_returns)
 			stage_total(ledger, i);

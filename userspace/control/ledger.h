@@ -37,6 +37,18 @@ void mon_ledger_free(struct mon_ledger *ledger);
 uint64_t mon_ledger_bytes(uint32_t function_count);
 
 /*
+ * Goes on with a run whose earlier intervals are in the database: the next interval begins at
+ * @last_interval_end_ns (the same for each function) and holds what came since. For each function,
+ * before its first update. 0, or -ENOMEM: without its histogram, whose next row then is from the
+ * start; -EINVAL: a damaged BLOB, the same.
+ */
+int mon_ledger_resume(struct mon_ledger *ledger, uint32_t function,
+		      const struct mon_function_sum *sum, mon_ns last_interval_end_ns);
+
+/* The database is a new file: the next take has every row that is not a difference. */
+void mon_ledger_tell_all(struct mon_ledger *ledger);
+
+/*
  * What the kernel has for one function now: @counters already summed over CPUs (recent_max_ns is
  * what was taken since the last update), @histogram the kernel's u32 array (MON_HISTOGRAM_SLOTS),
  * which may have wrapped. @armed_ns is how long it was armed since the run's start.
@@ -52,8 +64,9 @@ void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reaso
 
 /*
  * Every row that changed since what was last committed. Interval rows only when one is due (see
- * above) or @final; a @final take has a total for each function. The arrays are the ledger's and do
- * not change until commit or give_back. 0, or -EBUSY: the rows of the last take are still out.
+ * above) or @final; a @final take has a total for each function and every ledger entry. The arrays
+ * are the ledger's and do not change until commit or give_back. 0, or -EBUSY: the rows of the last
+ * take are still out.
  */
 int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mon_tick *tick_out);
 

@@ -26,7 +26,7 @@ static int on_wal_commit(void *context, sqlite3 *db, const char *name, int pages
 	return SQLITE_OK;
 }
 
-static int execute(struct mon_store *store, const char *sql)
+int mon_store_execute(struct mon_store *store, const char *sql)
 {
 	return sqlite3_exec(store->db, sql, NULL, NULL, NULL);
 }
@@ -39,54 +39,85 @@ static int create_schema(struct mon_store *store)
 {
 	static const char written_by[] =
 		"INSERT INTO meta VALUES('written_by','monbpf " MON_VERSION "')";
-	int code = execute(store, "PRAGMA page_size=8192; BEGIN EXCLUSIVE");
+	int code = mon_store_execute(store, "PRAGMA page_size=8192; BEGIN EXCLUSIVE");
 
 	if (code == SQLITE_OK)
-		code = execute(store, mon_store_schema);
+		code = mon_store_execute(store, mon_store_schema);
 	if (code == SQLITE_OK)
-		code = execute(store, written_by);
+		code = mon_store_execute(store, written_by);
 	if (code == SQLITE_OK)
-		code = execute(store, "COMMIT");
+		code = mon_store_execute(store, "COMMIT");
 	if (code == SQLITE_OK)
 		store->file.empty = false;
 	return code;
 }
 
-int mon_store_connect(struct mon_store *store)
+int mon_store_open(struct mon_store *store)
 {
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
 	uint32_t busy_ms = store->options.busy_ms ? store->options.busy_ms : MON_STORE_BUSY_MS;
-	int code;
+	int code = sqlite3_open_v2(store->file.path, &store->db, flags, NULL);
 
-	if (!mon_store_file_is_same(&store->file))
-		return SQLITE_READONLY_DBMOVED;
-	code = sqlite3_open_v2(store->file.path, &store->db, flags, NULL);
 	if (code == SQLITE_OK)
 		code = sqlite3_extended_result_codes(store->db, 1);
 	if (code == SQLITE_OK)
 		code = sqlite3_busy_timeout(store->db, (int)busy_ms);
 	if (code == SQLITE_OK)
-		code = execute(store, "PRAGMA temp_store=MEMORY;"
-				      "PRAGMA mmap_size=0; PRAGMA foreign_keys=OFF;"
-				      "PRAGMA trusted_schema=OFF");
+		code = mon_store_execute(store, "PRAGMA temp_store=MEMORY;"
+						"PRAGMA mmap_size=0; PRAGMA foreign_keys=OFF;"
+						"PRAGMA trusted_schema=OFF");
+	return code;
+}
+
+/* The WAL is cut back to this when it starts again after it had grown beyond. */
+static int limit_wal(struct mon_store *store)
+{
+	char sql[64];
+
+	(void)sqlite3_snprintf(sizeof(sql), sql, "PRAGMA journal_size_limit=%llu",
+			       2 * store->wal_limit_bytes);
+	return mon_store_execute(store, sql);
+}
+
+int mon_store_connect(struct mon_store *store)
+{
+	bool shm_cut;
+	int code = SQLITE_OK;
+
+	switch (mon_store_file_look(&store->file)) {
+	case MON_STORE_PATH_SAME:
+		break;
+	case MON_STORE_PATH_GONE:
+	case MON_STORE_PATH_OTHER:
+		return SQLITE_READONLY_DBMOVED;
+	case MON_STORE_PATH_ERROR:
+		return SQLITE_IOERR;
+	}
+	code = mon_store_open(store);
 	if (code == SQLITE_OK && store->file.empty)
 		code = create_schema(store);
 	/* Set before the page size was read, the size of the cache has no effect (3.40.1). */
 	if (code == SQLITE_OK)
-		code = execute(store, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
-				      "PRAGMA cache_size=-4096");
+		code = mon_store_execute(store,
+					 "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
+					 "PRAGMA cache_size=-4096");
 	if (code == SQLITE_OK)
-		code = execute(store, store->options.durability == MON_DURABILITY_FULL
-					      ? "PRAGMA synchronous=FULL"
-					      : "PRAGMA synchronous=NORMAL");
+		code = limit_wal(store);
+	if (code == SQLITE_OK)
+		code = mon_store_execute(store, store->options.durability == MON_DURABILITY_FULL
+							? "PRAGMA synchronous=FULL"
+							: "PRAGMA synchronous=NORMAL");
 	if (code == SQLITE_OK)
 		code = mon_store_prepare(store);
 	if (code == SQLITE_OK && store->run_id)
 		code = mon_store_read_back(store);
+	if (code == SQLITE_ERROR && store->run_id)
+		code = SQLITE_CORRUPT; /* a table of ours is not there any more */
 	if (code != SQLITE_OK) {
 		mon_store_disconnect(store, true);
 		return code;
 	}
+	(void)mon_store_file_companions(&store->file, 0, &store->companions, &shm_cut);
 	(void)sqlite3_wal_hook(store->db, on_wal_commit, store);
 	return SQLITE_OK;
 }
@@ -103,6 +134,8 @@ void mon_store_disconnect(struct mon_store *store, bool doubt)
 	/* NULL is harmless; an open transaction is rolled back. */
 	(void)sqlite3_close(store->db);
 	store->db = NULL;
+	store->wal_used_bytes = 0;
+	store->companions = (struct mon_store_companions){0};
 	mon_store_forget(store);
 }
 
@@ -183,7 +216,8 @@ void mon_store_free(struct mon_store *store)
 {
 	if (!store)
 		return;
-	mon_store_disconnect(store, false);
+	/* A close makes a checkpoint, too: only in files that are ours and whole. */
+	mon_store_disconnect(store, store->db && mon_store_look(store) != SQLITE_OK);
 	mon_store_file_release(&store->file, true);
 	if (store->heap_reserved) {
 		mon_budget_release(store->options.budget, MON_BUDGET_SQLITE,
@@ -194,169 +228,16 @@ void mon_store_free(struct mon_store *store)
 			      MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
 	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->credits,
 			      store->credit_bytes);
+	mon_store_drop_run(store);
 	free(store);
-}
-
-/* Used a few times a run, with whatever statement it takes. */
-static int run_once(struct mon_store *store, const char *sql, const char *const *texts,
-		    size_t text_count, const int64_t *numbers, size_t number_count)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
-	int slot = 1;
-
-	for (size_t i = 0; code == SQLITE_OK && i < text_count; i++)
-		code = sqlite3_bind_text(statement, slot++, texts[i], -1, SQLITE_STATIC);
-	for (size_t i = 0; code == SQLITE_OK && i < number_count; i++)
-		code = sqlite3_bind_int64(statement, slot++, numbers[i]);
-	if (code == SQLITE_OK) {
-		(void)sqlite3_step(statement);
-		code = sqlite3_reset(statement);
-	}
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-static int insert_run(struct mon_store *store, const struct mon_run_info *run)
-{
-	const char *const texts[] = {run->uuid,	   run->host,	 run->boot_id, run->kernel,
-				     run->version, run->command, run->options, run->target};
-	const int64_t numbers[] = {run->part, (int64_t)run->started_ns, run->started_wall_ns};
-	int code = run_once(store,
-			    "INSERT INTO run(uuid,host,boot_id,kernel,version,command,options,"
-			    "target,part,started_mono_ns,started_wall_ns)"
-			    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
-			    texts, MON_ARRAY_COUNT(texts), numbers, MON_ARRAY_COUNT(numbers));
-
-	if (code == SQLITE_OK)
-		store->run_id = sqlite3_last_insert_rowid(store->db);
-	return code;
-}
-
-static int insert_modules(struct mon_store *store, const struct mon_function_set *set, int64_t *ids)
-{
-	int code = SQLITE_OK;
-
-	for (size_t i = 0; code == SQLITE_OK && i < set->module_count; i++) {
-		const char *const texts[] = {set->modules[i].path, set->modules[i].build_id};
-		sqlite3_stmt *find = NULL;
-
-		code = run_once(store, "INSERT OR IGNORE INTO module(path,build_id) VALUES(?1,?2)",
-				texts, 2, NULL, 0);
-		if (code == SQLITE_OK)
-			code = sqlite3_prepare_v2(store->db,
-						  "SELECT id FROM module WHERE path=?1 AND "
-						  "build_id=?2",
-						  -1, &find, NULL);
-		if (code == SQLITE_OK)
-			code = sqlite3_bind_text(find, 1, texts[0], -1, SQLITE_STATIC);
-		if (code == SQLITE_OK)
-			code = sqlite3_bind_text(find, 2, texts[1], -1, SQLITE_STATIC);
-		if (code == SQLITE_OK && sqlite3_step(find) == SQLITE_ROW)
-			ids[i] = sqlite3_column_int64(find, 0);
-		if (code == SQLITE_OK)
-			code = sqlite3_reset(find);
-		(void)sqlite3_finalize(find);
-	}
-	return code;
-}
-
-static void bind_text(sqlite3_stmt *statement, int slot, const char *text)
-{
-	if (text)
-		(void)sqlite3_bind_text(statement, slot, text, -1, SQLITE_STATIC);
-	else
-		(void)sqlite3_bind_null(statement, slot);
-}
-
-static int insert_functions(struct mon_store *store, const struct mon_function_set *set,
-			    const int64_t *modules, enum mon_mode mode)
-{
-	sqlite3_stmt *insert = NULL;
-	int code =
-		sqlite3_prepare_v2(store->db,
-				   "INSERT INTO function(id,run_id,module_id,symbol,name,"
-				   "aliases,offset,size,probe_offset,source,mode,cost_class,note)"
-				   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
-				   -1, &insert, NULL);
-
-	for (size_t i = 0; code == SQLITE_OK && i < set->function_count; i++) {
-		const struct mon_function *function = &set->functions[i];
-
-		(void)sqlite3_bind_int64(insert, 1, store->function_base + (int64_t)i);
-		(void)sqlite3_bind_int64(insert, 2, store->run_id);
-		(void)sqlite3_bind_int64(insert, 3, modules[function->module]);
-		bind_text(insert, 4, function->symbol);
-		bind_text(insert, 5, function->name);
-		bind_text(insert, 6, function->aliases);
-		(void)sqlite3_bind_int64(insert, 7, (int64_t)function->offset);
-		if (function->size_bytes)
-			(void)sqlite3_bind_int64(insert, 8, (int64_t)function->size_bytes);
-		else
-			(void)sqlite3_bind_null(insert, 8);
-		(void)sqlite3_bind_int64(insert, 9, (int64_t)function->probe_offset);
-		bind_text(insert, 10, function->source);
-		bind_text(insert, 11, mon_mode_name(mode));
-		bind_text(insert, 12, mon_cost_class_name(function->cost));
-		bind_text(insert, 13, function->note);
-		(void)sqlite3_step(insert);
-		code = sqlite3_reset(insert);
-	}
-	(void)sqlite3_finalize(insert);
-	return code;
-}
-
-int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
-		    const struct mon_function_set *set, struct mon_error *error)
-{
-	MON_FREE int64_t *modules = calloc(set->module_count + 1, sizeof(*modules));
-	uint64_t credits = set->function_count * MON_STORE_CREDITS;
-	int code;
-
-	store->credit_bytes = 2 * credits * sizeof(*store->credits);
-	store->credits =
-		mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS, store->credit_bytes);
-	if (!modules || !store->credits)
-		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
-				     "out of memory for %zu functions; raise --memory-budget or "
-				     "watch fewer",
-				     set->function_count);
-	store->credits_written = store->credits + credits;
-	store->function_count = set->function_count;
-	store->started_ns = run->started_ns;
-	code = execute(store, "BEGIN IMMEDIATE");
-	if (code == SQLITE_OK)
-		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM function", 0,
-				     &store->function_base);
-	if (code == SQLITE_OK)
-		code = insert_run(store, run);
-	if (code == SQLITE_OK)
-		code = insert_modules(store, set, modules);
-	if (code == SQLITE_OK)
-		code = insert_functions(store, set, modules, run->mode);
-	if (code == SQLITE_OK)
-		code = mon_store_run(store, MON_STORE_CLOCK, "iii", store->run_id, INT64_C(0),
-				     (int64_t)run->started_wall_ns);
-	if (code == SQLITE_OK)
-		code = execute(store, "COMMIT");
-	if (code != SQLITE_OK) {
-		int result = mon_store_failed(store, code);
-
-		store->run_id = 0;
-		mon_store_disconnect(store, true);
-		return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result, "cannot write %s: %s",
-				     MON_ESCAPED(store->file.path), store->error_text);
-	}
-	store->stats.run_id = store->run_id;
-	/* Until now a file that we made went away with us; now there is something in it. */
-	store->file.created = false;
-	return 0;
 }
 
 static int write_end(struct mon_store *store, const struct mon_run_end *end)
 {
-	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+	int code = store->doubt ? mon_store_recover(store) : mon_store_look(store);
 
+	if (code == SQLITE_OK && !store->db)
+		code = mon_store_connect(store);
 	if (code == SQLITE_OK)
 		code = end->target_status == -1
 			       ? mon_store_run(store, MON_STORE_RUN_END, "iitni", store->run_id,
@@ -378,9 +259,9 @@ static int leave_wal(struct mon_store *store)
 		store->statements[i] = NULL;
 	}
 	if (code == SQLITE_OK)
-		code = execute(store, "PRAGMA wal_checkpoint(TRUNCATE)");
+		code = mon_store_execute(store, "PRAGMA wal_checkpoint(TRUNCATE)");
 	if (code == SQLITE_OK)
-		code = execute(store, "PRAGMA journal_mode=DELETE");
+		code = mon_store_execute(store, "PRAGMA journal_mode=DELETE");
 	return code;
 }
 
@@ -401,7 +282,7 @@ int mon_store_end(struct mon_store *store, const struct mon_run_end *end)
 		code = write_end(store, end);
 	while (again(store, code, &tries));
 	if (code != SQLITE_OK)
-		return mon_store_failed(store, code);
+		return mon_store_failed(store, mon_store_judge(store, code));
 	/* A reader that is in the middle of a query keeps us out; the run is ended all the same. */
 	tries = 0;
 	do

@@ -6,8 +6,9 @@
  * dictionary rows, its mark and the tick that is due go in one transaction; a row counts as
  * written only after COMMIT said OK.
  *
- * Life: new (opens, locks, checks, creates), begin (run, modules, functions), push (a batch or a
- * tick or both) ..., end (totals, journal_mode=DELETE), free.
+ * Life: new (opens, locks, checks, creates), begin (run, modules, functions) or resume (a run that
+ * an earlier process began), push (a batch or a tick or both) ..., end (totals,
+ * journal_mode=DELETE), free.
  */
 #ifndef MON_STORE_H
 #define MON_STORE_H
@@ -24,6 +25,7 @@
 #define MON_STORE_SIZE_DEFAULT_BYTES (4ull << 30)
 #define MON_STORE_SIZE_MIN_BYTES (1ull << 20)
 #define MON_STORE_WAL_BYTES (16ull << 20) /* checkpoint when the WAL has grown to this */
+#define MON_STORE_WAL_ALARM 4
 #define MON_STORE_BATCH_MAX 10000
 #define MON_STORE_BUSY_MS 2000
 
@@ -60,8 +62,12 @@ struct mon_store_stats {
 	uint64_t commits, rollbacks, checkpoints;
 	uint64_t file_bytes, wal_bytes;
 	uint64_t longest_push_ns; /* the longest stall a writer saw */
+	uint64_t reopened;	  /* the -wal or -shm had been touched */
 	uint64_t earlier_runs;	  /* found in the file when it was opened */
 	uint32_t run_id;
+	uint32_t part;		 /* more than the first: a new file was begun, see mon_store_push */
+	uint32_t damaged_number; /* the part before is in PATH.damaged-N; 0: moved or removed */
+	bool wal_alarm;	      /* a reader keeps the WAL over MON_STORE_WAL_ALARM times its bound */
 	bool wal_left;	      /* end could not leave WAL mode */
 	bool size_reached;    /* --max-size, or the file system's reserve: stop detailed records */
 	const char *size_why; /* static text, when size_reached */
@@ -80,21 +86,51 @@ int mon_store_new(const struct mon_store_options *options, struct mon_store **st
  */
 void mon_store_free(struct mon_store *store);
 
-/* Writes run, modules, functions; all later rows are of this run. */
+/*
+ * Writes run, modules, functions; all later rows are of this run. The arrays of @functions, and
+ * what they point to, must outlive the store: it writes them once more when the file is lost.
+ */
 int mon_store_begin(struct mon_store *store, const struct mon_run_info *run,
 		    const struct mon_function_set *functions, struct mon_error *error);
+
+/* A run as its database has it. Owns all it points to; the arrays of @functions must outlive the
+ * store, see begin. */
+struct mon_run_resumed {
+	struct mon_run_info run; /* of its latest part */
+	/*
+	 * Index = cookie, as when the run began. Modules have path and build_id only: how the
+	 * target's files are reached now, and what could be attached, the database does not know.
+	 */
+	struct mon_function_set functions;
+	struct mon_function_sum *sums; /* [functions.function_count] */
+	mon_ns last_interval_end_ns;   /* CLOCK_MONOTONIC; the run's start when there is none */
+};
+void mon_run_resumed_clear(struct mon_run_resumed *resumed);
+
+/*
+ * In place of begin: goes on with the run that has this uuid (its latest part), as if it had never
+ * stopped. Marks, credits and known threads are the file's; an end that was written is taken back.
+ * -ENOENT: the file has no such run.
+ */
+int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_resumed *resumed_out,
+		     struct mon_error *error);
+
+/* Where the ring's records that are in the file end. */
+uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
 
 /*
  * One transaction. 0: committed. -errno: push the same again later; records that are in the file
  * already (a COMMIT that reported failure and was not one) are known by the mark and skipped.
  * -EBUSY -ENOSPC -EIO -ENOMEM -EUCLEAN (corrupt) -EROFS -ESTALE (file moved or unlinked) -EPERM
- * -EINTR -ENOTRECOVERABLE (our bug). A record that SQLite refuses is found by halving the batch,
- * and set aside.
+ * -EINTR -ENOTRECOVERABLE (our bug; a debug build aborts). A record that SQLite refuses is found by
+ * halving the batch, and set aside.
+ *
+ * After -ESTALE or -EUCLEAN the next push looks again before it writes. A file that is back, or
+ * sound after all, is gone on with. Else a damaged one is renamed to PATH.damaged-N, and the run's
+ * next part begins in a new file at the path (stats.part): then mon_ledger_tell_all() is due. Never
+ * when something else lies there, or nothing may be made there.
  */
 int mon_store_push(struct mon_store *store, const struct mon_batch *batch);
-
-/* Ring position up to which everything is committed. */
-uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
 
 /* What a result of push means to the breaker. A mon_breaker_options.classify; context unused. */
 enum mon_outcome mon_store_classify(int result, void *context);
@@ -105,6 +141,9 @@ enum mon_outcome mon_store_classify(int result, void *context);
  * stats.wal_left when the run is ended but a reader kept the file from leaving WAL mode.
  */
 int mon_store_end(struct mon_store *store, const struct mon_run_end *end);
+
+/* Gives caches back. They come again as they are needed. */
+void mon_store_trim(struct mon_store *store);
 
 /* Calls credited per reason by what was committed (stored, unwound, …): for the ledger's check. */
 uint64_t mon_store_credited(const struct mon_store *store, uint32_t function,

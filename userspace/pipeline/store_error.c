@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -85,6 +86,11 @@ int mon_store_failed_errno(struct mon_store *store, int error, const char *text)
 
 int mon_store_failed(struct mon_store *store, int code)
 {
+#ifdef MON_DEBUG
+	/* Our bug: where it happened is worth more than going on. */
+	if ((code & 0xff) == SQLITE_MISUSE || (code & 0xff) == SQLITE_RANGE)
+		abort();
+#endif
 	store->stats.last_code = code;
 	/* sqlite3_errstr() is static text; sqlite3_errmsg() may quote the file's own names. */
 	return mon_store_failed_errno(store, mon_store_errno(code), sqlite3_errstr(code));

@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 #define HEADER_BYTES 100
-#define SUFFIX_BYTES 16 /* room for "-journal" */
 #define RESERVE_BYTES (1ull << 30)
 
 static int refuse(struct mon_error *error, int number, const char *path, const char *why)
@@ -52,8 +51,8 @@ static int resolve(const char *path, struct mon_store_file *file, struct mon_err
 				     MON_ESCAPED(path), strerror(errno));
 	length = snprintf(file->path, sizeof(file->path), "%s/%s", strcmp(real, "/") ? real : "",
 			  base);
-	if (length < 0 || (size_t)length >= sizeof(file->path) - SUFFIX_BYTES ||
-	    strlen(base) > NAME_MAX - SUFFIX_BYTES)
+	if (length < 0 || (size_t)length >= sizeof(file->path) - MON_STORE_SUFFIX_BYTES ||
+	    strlen(base) > NAME_MAX - MON_STORE_SUFFIX_BYTES)
 		return refuse(error, ENAMETOOLONG, path, "is too long a name for --output");
 	memcpy(file->lock_path, file->path, length);
 	memcpy(file->lock_path + length, "-lock", sizeof("-lock"));
@@ -148,6 +147,23 @@ static int lock(const struct mon_store_options *options, struct mon_store_file *
 	return refuse(error, EBUSY, file->lock_path, "keeps changing; is another monbpf starting?");
 }
 
+/* Whoever removed the database may have removed the lock file too: then it is made again. */
+static int keep_lock(const struct mon_store_options *options, struct mon_store_file *file)
+{
+	struct mon_error error;
+	struct stat ours, there;
+	int old = file->lock_fd, result;
+
+	if (fstat(old, &ours) == 0 && lstat(file->lock_path, &there) == 0 &&
+	    there.st_ino == ours.st_ino && there.st_dev == ours.st_dev)
+		return 0;
+	result = lock(options, file, &error);
+	if (result)
+		return result;
+	(void)close(old);
+	return 0;
+}
+
 static uint32_t big_endian(const unsigned char *bytes)
 {
 	return (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
@@ -206,6 +222,26 @@ static int create(const struct mon_store_options *options, struct mon_store_file
 	return 0;
 }
 
+int mon_store_file_create_again(const struct mon_store_options *options,
+				struct mon_store_file *file)
+{
+	struct mon_store_file made = *file;
+	struct mon_error error;
+	int result = keep_lock(options, file);
+
+	made.lock_fd = file->lock_fd;
+	if (!result)
+		result = create(options, &made, &error);
+	if (result) {
+		if (made.created)
+			mon_store_file_remove(&made);
+		return result == -EEXIST || result == -EBUSY ? -ESTALE : result;
+	}
+	made.empty = true;
+	*file = made;
+	return 0;
+}
+
 int mon_store_file_claim(const struct mon_store_options *options, struct mon_store_file *file,
 			 struct mon_error *error)
 {
@@ -231,14 +267,8 @@ int mon_store_file_claim(const struct mon_store_options *options, struct mon_sto
 
 void mon_store_file_release(struct mon_store_file *file, bool remove_created)
 {
-	static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
-	char path[PATH_MAX + SUFFIX_BYTES];
-
 	if (remove_created && file->created)
-		for (size_t i = 0; i < MON_ARRAY_COUNT(suffixes); i++) {
-			(void)snprintf(path, sizeof(path), "%s%s", file->path, suffixes[i]);
-			(void)unlink(path);
-		}
+		mon_store_file_remove(file);
 	if (file->lock_fd >= 0) {
 		(void)unlink(file->lock_path); /* while it is still locked */
 		(void)close(file->lock_fd);
@@ -247,18 +277,10 @@ void mon_store_file_release(struct mon_store_file *file, bool remove_created)
 	file->created = false;
 }
 
-bool mon_store_file_is_same(const struct mon_store_file *file)
-{
-	struct stat status;
-
-	return lstat(file->path, &status) == 0 && S_ISREG(status.st_mode) &&
-	       status.st_dev == file->device && status.st_ino == file->inode;
-}
-
 const char *mon_store_file_full(const struct mon_store_file *file, uint64_t size_max_bytes,
 				uint64_t *file_bytes, uint64_t *wal_bytes)
 {
-	char wal_path[PATH_MAX + SUFFIX_BYTES];
+	char wal_path[PATH_MAX + MON_STORE_SUFFIX_BYTES];
 	struct statvfs system;
 	struct stat status;
 	uint64_t total, reserve;

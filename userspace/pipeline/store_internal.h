@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of the store share; nobody else includes it. store.c holds the life, store_file.c
- * the path and the one-monitor lock, store_write.c turns records into rows, store_error.c knows
- * what SQLite's codes mean.
+ * the path and the one-monitor lock, store_path.c the names while a run is on, store_run.c writes a
+ * run's first rows, store_resume.c reads back what the file holds, store_write.c turns records into
+ * rows, store_error.c knows what SQLite's codes mean.
  */
 #ifndef MON_STORE_INTERNAL_H
-#define MON_STORE_END_TRIES 5
 #define MON_STORE_INTERNAL_H
 
 #include "pipeline/store.h"
@@ -19,6 +19,9 @@
 #define MON_STORE_RINGS_MAX 64
 #define MON_STORE_TASK_SLOTS 16384 /* a power of two; at most 3/4 are used */
 #define MON_STORE_SET_ASIDE_BYTES 256
+#define MON_STORE_END_TRIES 5
+#define MON_STORE_SUFFIX_BYTES 32    /* of a path: room for ".damaged-1000-journal" */
+#define MON_STORE_SET_ASIDE_MAX 1000 /* files that were damaged beside each other */
 
 extern const char mon_store_schema[];
 
@@ -50,6 +53,7 @@ enum mon_store_credit {
 	MON_STORE_CREDIT_UNRETURNED,
 	MON_STORE_CREDITS
 };
+extern const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS];
 
 /* Which file, and the lock that makes us its only writer. */
 struct mon_store_file {
@@ -60,6 +64,27 @@ struct mon_store_file {
 	bool created; /* by us: taken away again if making it fails */
 	dev_t device;
 	ino_t inode;
+};
+
+/* The -wal and -shm that our connection has open; inode 0: not seen yet. */
+struct mon_store_companions {
+	ino_t wal, shm;
+	uint64_t shm_bytes;
+};
+
+enum mon_store_path {
+	MON_STORE_PATH_SAME,
+	MON_STORE_PATH_GONE,
+	MON_STORE_PATH_OTHER, /* something else lies there */
+	MON_STORE_PATH_ERROR, /* cannot be told now */
+};
+
+/* What the last push left to be cleared up before the next. */
+enum mon_store_doubt {
+	MON_STORE_SURE,
+	MON_STORE_UNSYNCED, /* an fsync failed: what the file reads may be on no disk */
+	MON_STORE_MOVED,
+	MON_STORE_DAMAGED,
 };
 
 /* A row of `task` that is known; id 0: a free slot. */
@@ -84,6 +109,10 @@ struct mon_store {
 	bool heap_reserved;
 
 	int64_t run_id; /* 0: not begun */
+	/* For a further part. Texts of @run are ours, arrays of @functions the caller's. */
+	struct mon_run_info run;
+	struct mon_function_set functions;
+	uint64_t rows_before, set_aside_before; /* in earlier parts */
 	mon_ns started_ns;
 	int64_t function_base;
 	uint32_t function_count;
@@ -97,17 +126,39 @@ struct mon_store {
 	int64_t task_next_id;
 	bool tasks_forgotten; /* a miss may be in the file: ask it */
 
+	enum mon_store_doubt doubt;
+	struct mon_store_companions companions;
+	unsigned damaged_number; /* what the last part's name ends with; 0: it was not set aside */
+
 	uint64_t marks[MON_STORE_RINGS_MAX]; /* what ends at or before it is in the file */
 	uint64_t wal_used_bytes;	     /* as of the last commit */
 	uint64_t wal_checkpoint_bytes;	     /* where the next checkpoint is tried */
 	uint64_t wal_limit_bytes;
 };
 
-/* store_file.c */
+/* store_file.c and store_path.c */
 int mon_store_file_claim(const struct mon_store_options *options, struct mon_store_file *file,
 			 struct mon_error *error);
 void mon_store_file_release(struct mon_store_file *file, bool remove_created);
-bool mon_store_file_is_same(const struct mon_store_file *file);
+enum mon_store_path mon_store_file_look(const struct mon_store_file *file);
+/* Makes an empty file where ours was, under the same lock; -errno, -ESTALE: we may not. */
+int mon_store_file_create_again(const struct mon_store_options *options,
+				struct mon_store_file *file);
+void mon_store_file_remove(struct mon_store_file *file); /* what create_again made */
+/* Renames the database and what belongs to it to PATH.damaged-N. Never deletes. -errno. */
+int mon_store_file_set_aside(struct mon_store_file *file, unsigned *number_out);
+/* What was left beside a name that is free now: empty ones go, frames go to PATH.moved-N. */
+int mon_store_file_clear(const struct mon_store_file *file);
+bool mon_store_file_is_mounted(const struct mon_store_file *file);
+void mon_store_file_sync_directory(const struct mon_store_file *file);
+/*
+ * Remembers the -wal and -shm; those seen before must still be the same: else false. A -shm that
+ * was unlinked is still mapped and whole; one that was cut must not be touched.
+ */
+bool mon_store_file_companions(const struct mon_store_file *file, uint64_t wal_used_bytes,
+			       struct mon_store_companions *companions, bool *shm_cut_out);
+/* What a write next to the database gives now: 0 or -errno; -ENOSPC for a quota or a limit too. */
+int mon_store_file_probe(const struct mon_store_file *file);
 /* Static text when no more detailed rows should come, else NULL. Fills the sizes. */
 const char *mon_store_file_full(const struct mon_store_file *file, uint64_t size_max_bytes,
 				uint64_t *file_bytes, uint64_t *wal_bytes);
@@ -118,15 +169,37 @@ int mon_store_failed(struct mon_store *store, int code); /* remembers; returns -
 int mon_store_failed_errno(struct mon_store *store, int error, const char *text);
 
 /* store.c; SQLite codes */
+int mon_store_open(struct mon_store *store); /* connect without a look at what is in it */
 int mon_store_connect(struct mon_store *store);
 void mon_store_disconnect(struct mon_store *store, bool doubt);
+int mon_store_execute(struct mon_store *store, const char *sql);
+
+/* store_run.c */
+int mon_store_count_functions(struct mon_store *store, size_t count, struct mon_error *error);
+/* SQLite code; in a transaction of the caller's. Sets run_id and function_base. */
+int mon_store_write_run(struct mon_store *store, const struct mon_run_info *run,
+			const struct mon_function_set *set);
+/* The end of a begin or resume that failed; returns -errno. */
+int mon_store_refuse_run(struct mon_store *store, int code, struct mon_error *error);
+
+void mon_store_drop_run(struct mon_store *store);
+/* Copies the texts; SQLite code. */
+int mon_store_keep_run(struct mon_store *store, const struct mon_run_info *run,
+		       const struct mon_function_set *set);
+
+/* store_damage.c; SQLite codes */
+int mon_store_look(struct mon_store *store);	/* before each push: is all as we left it? */
+int mon_store_recover(struct mon_store *store); /* while there is a doubt: instead of a push */
+/* @code of a failed push, told apart from lack of space; remembers what is to be cleared up. */
+int mon_store_judge(struct mon_store *store, int code);
+
+/* store_resume.c; SQLite code. Marks and credits of this run, from the file. */
+int mon_store_read_back(struct mon_store *store);
 
 /* store_write.c; SQLite codes */
 int mon_store_prepare(struct mon_store *store);
 /* One integer; a query without a row gives 0. */
 int mon_store_ask(struct mon_store *store, const char *sql, int64_t parameter, int64_t *value_out);
-/* Marks and credits of this run, from the file. */
-int mon_store_read_back(struct mon_store *store);
 /*
  * Binds and runs one statement to its end: i int64_t, u uint64_t, t const char * or NULL, b const
  * void * and size_t, n NULL.

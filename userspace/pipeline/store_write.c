@@ -61,7 +61,7 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 			      " complete=?5 WHERE id=?1",
 };
 
-static const enum mon_reason credit_reason[MON_STORE_CREDITS] = {
+const enum mon_reason mon_store_credit_reason[MON_STORE_CREDITS] = {
 	[MON_STORE_CREDIT_STORED] = MON_REASON_STORED,
 	[MON_STORE_CREDIT_SET_ASIDE] = MON_REASON_SET_ASIDE,
 	[MON_STORE_CREDIT_IN_FLIGHT] = MON_REASON_IN_FLIGHT,
@@ -155,75 +155,6 @@ int mon_store_ask(struct mon_store *store, const char *question, int64_t paramet
 	(void)sqlite3_finalize(statement);
 	if (code == SQLITE_OK)
 		*value_out = value;
-	return code;
-}
-
-static int read_marks(struct mon_store *store)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(store->db, "SELECT ring,position FROM mark WHERE run_id=?",
-				      -1, &statement, NULL);
-
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 1, store->run_id);
-	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
-		int64_t ring = sqlite3_column_int64(statement, 0);
-
-		if (ring >= 0 && ring < MON_STORE_RINGS_MAX)
-			store->marks[ring] = sqlite3_column_int64(statement, 1);
-	}
-	if (code == SQLITE_OK)
-		code = sqlite3_reset(statement);
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-static int read_credits(struct mon_store *store)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(store->db,
-				      "SELECT function_id-?1,reason_id,count FROM ledger"
-				      " WHERE function_id>=?1 AND function_id<?1+?2",
-				      -1, &statement, NULL);
-
-	memset(store->credits_written, 0, store->credit_bytes / 2);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 1, store->function_base);
-	if (code == SQLITE_OK)
-		code = sqlite3_bind_int64(statement, 2, store->function_count);
-	while (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
-		uint64_t function = sqlite3_column_int64(statement, 0);
-
-		for (unsigned i = 0; i < MON_STORE_CREDITS; i++)
-			if (sqlite3_column_int64(statement, 1) == credit_reason[i])
-				store->credits_written[function * MON_STORE_CREDITS + i] =
-					sqlite3_column_int64(statement, 2);
-	}
-	if (code == SQLITE_OK)
-		code = sqlite3_reset(statement);
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-int mon_store_read_back(struct mon_store *store)
-{
-	int64_t rows;
-	int code = read_marks(store);
-
-	if (code == SQLITE_OK)
-		code = read_credits(store);
-	if (code == SQLITE_OK)
-		code = mon_store_ask(store,
-				     "SELECT coalesce(sum(last_call-first_call+1),0) FROM batch"
-				     " WHERE run_id=?",
-				     store->run_id, &rows);
-	if (code == SQLITE_OK) {
-		store->stats.rows = rows;
-		code = mon_store_ask(store, "SELECT coalesce(max(id),0)+1 FROM task", 0,
-				     &store->task_next_id);
-	}
-	if (code == SQLITE_OK)
-		mon_store_forget(store);
 	return code;
 }
 
@@ -487,7 +418,7 @@ static int write_credits(struct writing *writing)
 		/* What was set aside has no time that could be believed. */
 		code = mon_store_run(store, MON_STORE_LEDGER, writing->rows ? "iiuii" : "iiunn",
 				     store->function_base + (int64_t)(i / MON_STORE_CREDITS),
-				     (int64_t)credit_reason[i % MON_STORE_CREDITS],
+				     (int64_t)mon_store_credit_reason[i % MON_STORE_CREDITS],
 				     store->credits[i], mon_store_since(store, writing->from_ns),
 				     mon_store_since(store, writing->to_ns));
 		if (code != SQLITE_OK)
@@ -540,7 +471,8 @@ static int write_tick(struct mon_store *store, const struct mon_tick *tick)
 	for (size_t i = 0; i < tick->entry_count && code == SQLITE_OK; i++) {
 		const struct mon_ledger_entry *entry = &tick->entries[i];
 
-		code = mon_store_run(store, MON_STORE_LEDGER, "iiuii",
+		/* One that has not grown since a resume knows no times: the file's stay. */
+		code = mon_store_run(store, MON_STORE_LEDGER, entry->from_ns ? "iiuii" : "iiunn",
 				     store->function_base + entry->function, (int64_t)entry->reason,
 				     entry->count, mon_store_since(store, entry->from_ns),
 				     mon_store_since(store, entry->to_ns));
@@ -625,6 +557,8 @@ static void committed(struct mon_store *store, const struct writing *writing)
 	store->stats.rows += writing->rows;
 	store->stats.set_aside += writing->set_aside;
 	store->stats.commits++;
+	store->stats.wal_alarm =
+		store->wal_used_bytes > MON_STORE_WAL_ALARM * store->wal_limit_bytes;
 	/* By its size the file is full for good; by the file system's only until there is room. */
 	store->stats.size_why =
 		mon_store_file_full(&store->file, store->options.size_max_bytes,
@@ -635,8 +569,10 @@ static void committed(struct mon_store *store, const struct writing *writing)
 static int push_once(struct mon_store *store, const struct mon_batch *batch)
 {
 	struct writing writing = {.store = store, .batch = batch, .from_ns = UINT64_MAX};
-	int code = store->db ? SQLITE_OK : mon_store_connect(store);
+	int code = mon_store_look(store), asked;
 
+	if (code == SQLITE_OK && !store->db)
+		code = mon_store_connect(store);
 	if (code == SQLITE_OK)
 		code = checkpoint(store);
 	if (code == SQLITE_OK)
@@ -655,6 +591,10 @@ static int push_once(struct mon_store *store, const struct mon_batch *batch)
 		store->stats.rollbacks++;
 		mon_store_forget(store);
 	}
+	/* It took the commit with it: what is in its WAL should not stay behind. */
+	if (code == SQLITE_READONLY_DBMOVED)
+		(void)mon_store_look(store);
+	asked = mon_store_judge(store, code);
 	switch (mon_store_errno(code)) {
 	case -EBUSY:
 	case -ENOSPC:
@@ -665,7 +605,7 @@ static int push_once(struct mon_store *store, const struct mon_batch *batch)
 		/* What the file holds now is not known: asked when it is opened again. */
 		mon_store_disconnect(store, true);
 	}
-	return code;
+	return asked;
 }
 
 static int set_aside_alone(struct mon_store *store, const struct mon_batch *batch)
@@ -707,23 +647,20 @@ int mon_store_push(struct mon_store *store, const struct mon_batch *batch)
 
 	if (batch->ring >= MON_STORE_RINGS_MAX || !store->run_id)
 		return mon_store_failed(store, SQLITE_MISUSE);
-	code = push_halved(store, batch);
+	code = store->doubt ? mon_store_judge(store, mon_store_recover(store)) : SQLITE_OK;
+	if (code == SQLITE_OK)
+		code = push_halved(store, batch);
 	length_ns = mon_clock_now(store->options.clock) - from_ns;
 	if (length_ns > store->stats.longest_push_ns)
 		store->stats.longest_push_ns = length_ns;
 	return code == SQLITE_OK ? 0 : mon_store_failed(store, code);
 }
 
-uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring)
-{
-	return ring < MON_STORE_RINGS_MAX ? store->marks[ring] : 0;
-}
-
 uint64_t mon_store_credited(const struct mon_store *store, uint32_t function,
 			    enum mon_reason reason)
 {
 	for (unsigned i = 0; i < MON_STORE_CREDITS; i++)
-		if (credit_reason[i] == reason)
+		if (mon_store_credit_reason[i] == reason)
 			return store->credits_written[function * MON_STORE_CREDITS + i];
 	return 0;
 }

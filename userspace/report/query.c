@@ -215,6 +215,7 @@ void mon_run_clear(struct mon_run *run)
 	free(run->command);
 	free(run->options);
 	free(run->end_reason);
+	free(run->earlier);
 	memset(run, 0, sizeof(*run));
 }
 
@@ -258,7 +259,8 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 		"  coalesce((SELECT max(at_ns) FROM clock WHERE run_id = run.id), 0),"
 		"  coalesce((SELECT max(s.wanted_ns) FROM function f JOIN function_total s"
 		"            ON s.function_id = f.id WHERE f.run_id = run.id), 0))),"
-		" id < (SELECT max(id) FROM run)"
+		" id < (SELECT max(id) FROM run), part,"
+		" (SELECT value FROM meta WHERE key = 'earlier_part')"
 		" FROM run WHERE id = ?1 OR ?1 = 0 ORDER BY id DESC LIMIT 1";
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	struct mon_run run = {0};
@@ -285,8 +287,10 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	run.complete = sqlite3_column_int64(statement, 11) != 0;
 	run.length_ns = mon_query_count(statement, 12);
 	run.superseded = sqlite3_column_int64(statement, 13) != 0;
+	run.part = sqlite3_column_int64(statement, 14);
+	run.earlier = copy_text(statement, 15);
 	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
-	    !run.options || !run.end_reason) {
+	    !run.options || !run.end_reason || !run.earlier) {
 		mon_run_clear(&run);
 		return out_of_memory(error);
 	}

@@ -48,8 +48,9 @@ void mon_query_histogram(sqlite3_stmt *statement, int column, uint64_t *counts);
 struct mon_run {
 	int64_t id;
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
-	int64_t started_wall_ns;
-	uint64_t length_ns; /* until its end, or the last thing written */
+	char *earlier; /* of a further part: ".damaged-1", or what else became of the file before */
+	int64_t part, started_wall_ns;
+	uint64_t length_ns;		  /* until its end, or the last thing written */
 	bool ended, complete, superseded; /* superseded: another run came after it */
 };
 void mon_run_clear(struct mon_run *run);

@@ -84,6 +84,23 @@ static const char *run_state(const struct mon_report *report)
 	return "still running";
 }
 
+/* A run goes on in a new file when its own was lost; counts are of all of it, rows are not. */
+static void print_part(const struct mon_report *report)
+{
+	const struct mon_run *run = &report->run;
+
+	if (run->part <= 1)
+		return;
+	if (run->earlier[0] == '.')
+		(void)fprintf(report->out, "part %" PRId64 ": earlier rows are in %s%s\n",
+			      run->part, MON_ESCAPED(report->options->path),
+			      MON_ESCAPED(run->earlier));
+	else
+		(void)fprintf(report->out,
+			      "part %" PRId64 ": earlier rows are in a file that was %s\n",
+			      run->part, run->earlier[0] ? MON_ESCAPED(run->earlier) : "lost");
+}
+
 static void print_head(const struct mon_report *report)
 {
 	const struct mon_run *run = &report->run;
@@ -121,6 +138,7 @@ static void print_head(const struct mon_report *report)
 		(void)fprintf(report->out,
 			      "; armed %.3g %% of the time, ~ marks estimates for the whole\n",
 			      100.0 * (double)armed / (double)wanted);
+	print_part(report);
 }
 
 static int run_table(const struct mon_run *run, struct mon_table **table_out)
