@@ -22,7 +22,7 @@
 #define MON_PINS_DIRECTORY "/run/monbpf"
 #define MON_PINS_RUNS_MAX 256
 #define MON_PINS_IDENTITY_MAX 65536
-#define MON_PINS_MAGIC 0x31736e6970626d6dull /* "mmbpins1" */
+#define MON_PINS_MAGIC 0x31736e69706e6f6dull /* "monpins1" */
 
 /*
  * Raise it whenever a monitor of the last version could no longer go on with what this version
@@ -45,6 +45,7 @@ struct mon_pins_head {
 	char run_uuid[40];
 	char database[PATH_MAX]; /* absolute */
 };
+_Static_assert(sizeof(struct mon_pins_head) == 4224, "never again another");
 
 struct mon_pins_target {
 	int32_t pid;
