@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define UUID "01234567-89ab-cdef-0123-456789abcdef"
@@ -296,6 +297,39 @@ static void R02_killed_in_a_flood(void **state)
 	assert_int_equal(counters.emitted + counters.ring_full, counters.calls);
 	assert_int_equal(counters.calls, (uint64_t)calls - (first - 100));
 	end_run();
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* Two links a function in perf mode, each its own pin, and more than files may be open. */
+static void R15_many_links(void **state)
+{
+	enum { FUNCTIONS = 20 };
+	struct target *target = target_start("many", "1", NULL);
+	struct mon_capture_options options;
+	struct rlimit before, low;
+	char path[PATH_MAX];
+	uint32_t program;
+
+	functions_add_prefix(&watch.set, target_path("many", path, sizeof(path)), "many_",
+			     FUNCTIONS);
+	options = options_of(MODE(state));
+	loader_kill(start_loader(&options, target_pid(target), NULL));
+	program = program_id();
+	assert_int_equal(loader_links(program), MODE(state) == MON_MODE_PERF ? FUNCTIONS : 1);
+	target_go(target);
+	assert_true(target_done(target) > 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	low = before;
+	low.rlim_cur = 2 * FUNCTIONS;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	adopt();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	for (size_t i = 0; i < FUNCTIONS; i++)
+		assert_int_equal(watch_counters(&watch, i).calls, 1);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(loader_links(program), 0);
+	assert_int_equal(mon_capture_unpin(watch.capture), 0);
 	assert_int_equal(target_finish(target), 0);
 }
 
@@ -671,6 +705,7 @@ int main(int argc, char **argv)
 		{"R06_thread_end_while_nobody_lives", R06_thread_end_while_nobody_lives, true},
 		{"R07_exec_while_nobody_lives", R07_exec_while_nobody_lives, true},
 		{"R08_heartbeat", R08_heartbeat, true},
+		{"R15_many_links", R15_many_links, true},
 		{"R09_adopted_once", R09_adopted_once, false},
 		{"R10_pinned_once", R10_pinned_once, false},
 		{"R11_without_identity", R11_without_identity, false},
