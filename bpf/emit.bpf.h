@@ -76,6 +76,23 @@ struct mon_call {
 	__u32 flags;
 };
 
+/*
+ * Is nobody there to read what ends now? Setup is read-only data, so a run without a timeout has no
+ * trace of this. The end of the call is known already: no clock is asked. A call without a duration
+ * is taken to end where it began, so it may pass a little longer. A heartbeat from the future (its
+ * clock was read after the call's end) is a difference below 0: in time.
+ */
+static __always_inline bool mon_reader_is_late(const struct mon_call *call)
+{
+	__u64 heartbeat_ns;
+
+	if (!setup.reader_timeout_ns)
+		return false;
+	heartbeat_ns = *(volatile __u64 *)&live.heartbeat_ns;
+	return (__s64)(call->start_ns + call->duration_ns - heartbeat_ns) >
+	       (__s64)setup.reader_timeout_ns;
+}
+
 static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
 {
 	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
@@ -85,6 +102,10 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 
 	if (closed) {
 		mon_count_closed(count, closed);
+		return;
+	}
+	if (mon_reader_is_late(call)) {
+		__sync_fetch_and_add(&count->gate_closed, 1);
 		return;
 	}
 	if (setup.arg_count)

@@ -20,9 +20,10 @@ struct mon_setup {
 	__u64 wakeup_bytes;	/* the reader is woken each time the ring took so many */
 	__u64 namespace_device; /* of the monitor's pid namespace; both 0: the initial one */
 	__u64 namespace_inode;
-	__u8 returns;	/* frames and durations; else entries only */
-	__u8 filter;	/* only the processes told; else all */
-	__u8 allowance; /* some function is sampled by `auto` */
+	__u64 reader_timeout_ns; /* 0: never; else see `heartbeat_ns` */
+	__u8 returns;		 /* frames and durations; else entries only */
+	__u8 filter;		 /* only the processes told; else all */
+	__u8 allowance;		 /* some function is sampled by `auto` */
 	__u8 reserved[5];
 };
 
@@ -32,9 +33,14 @@ struct mon_live {
 	struct mon_gate gate;	     /* by capture/ */
 	__u32 tgid_count;	     /* by capture/: one is compared here, more are looked up */
 	__u32 tgid;
+	/*
+	 * By capture/: when the reader was last known to live, CLOCK_MONOTONIC. A chosen call that
+	 * ends later than the reader's timeout after it is counted as gate_closed: nobody reads.
+	 */
+	__u64 heartbeat_ns;
 };
 
-_Static_assert(sizeof(struct mon_setup) == 48, "layout");
-_Static_assert(sizeof(struct mon_live) == 144, "layout");
+_Static_assert(sizeof(struct mon_setup) == 56, "layout");
+_Static_assert(sizeof(struct mon_live) == 152, "layout");
 
 #endif

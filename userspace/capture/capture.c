@@ -28,7 +28,7 @@ static int map_array(int fd, size_t bytes, void *memory_out, size_t *bytes_out)
 	return 0;
 }
 
-static int map_arrays(struct mon_capture *capture)
+int mon_capture_map_arrays(struct mon_capture *capture)
 {
 	const int *fds = capture->object.fds;
 	size_t functions = capture->options.function_count;
@@ -73,6 +73,25 @@ static int link_tracepoints(struct mon_capture *capture)
 
 MON_DEFINE_CLEANUP(capture, struct mon_capture *, mon_capture_free)
 
+struct mon_capture *mon_capture_allocate(const struct mon_capture_options *options)
+{
+	struct mon_capture *capture = calloc(1, sizeof(*capture));
+
+	if (!capture)
+		return NULL;
+	capture->options = *options;
+	for (size_t i = 0; i < MON_OBJECT_FDS; i++)
+		capture->object.fds[i] = -1;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(capture->tracepoints); i++)
+		capture->tracepoints[i] = -1;
+	capture->armed = calloc(options->function_count, sizeof(*capture->armed));
+	if (!capture->armed) {
+		free(capture);
+		return NULL;
+	}
+	return capture;
+}
+
 int mon_capture_new(const struct mon_capture_options *options, struct mon_capture **capture_out,
 		    struct mon_error *error)
 {
@@ -82,26 +101,19 @@ int mon_capture_new(const struct mon_capture_options *options, struct mon_captur
 	result = mon_object_check_capabilities(options->mode == MON_MODE_PERF, error);
 	if (result)
 		return result;
-	capture = calloc(1, sizeof(*capture));
+	capture = mon_capture_allocate(options);
 	if (!capture)
 		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
-	capture->options = *options;
-	for (size_t i = 0; i < MON_OBJECT_FDS; i++)
-		capture->object.fds[i] = -1;
-	for (size_t i = 0; i < MON_ARRAY_COUNT(capture->tracepoints); i++)
-		capture->tracepoints[i] = -1;
 	result = mon_object_load(options, &capture->object, error);
 	if (result)
 		return result;
-	capture->armed = calloc(options->function_count, sizeof(*capture->armed));
-	if (!capture->armed)
-		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
-	result = map_arrays(capture);
+	result = mon_capture_map_arrays(capture);
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "cannot map the BPF arrays: %s", strerror(-result));
 	for (uint32_t i = 0; i < options->function_count; i++)
 		capture->policies[i].sample = MON_SAMPLE_ALL;
+	mon_capture_heartbeat(capture, mon_clock_now(&mon_clock_system));
 	result = link_tracepoints(capture);
 	if (result)
 		return mon_error_set(error, MON_EXIT_KERNEL, -result,
@@ -126,6 +138,8 @@ void mon_capture_free(struct mon_capture *capture)
 	if (capture->histograms)
 		(void)munmap(capture->histograms, capture->histograms_bytes);
 	mon_object_clear(&capture->object);
+	mon_pins_close(capture->pins); /* after everything else: the next one waits for it */
+	free(capture->identity);
 	free(capture->probes);
 	free(capture->armed);
 	free(capture);
@@ -220,6 +234,11 @@ void mon_capture_set_gate(struct mon_capture *capture, enum mon_reason closed_re
 {
 	__atomic_store_n(&capture->live->gate.closed_reason, (uint32_t)closed_reason,
 			 __ATOMIC_RELEASE);
+}
+
+void mon_capture_heartbeat(struct mon_capture *capture, mon_ns now)
+{
+	__atomic_store_n(&capture->live->heartbeat_ns, now, __ATOMIC_RELAXED);
 }
 
 int mon_capture_ring_fd(const struct mon_capture *capture)

@@ -5,7 +5,9 @@
  *
  * Life: features (what works here), new (loads), attach (one process or all), read_counters /
  * write_policy / set_gate while it runs, detach (no hit afterwards), flush_open (records of calls
- * still open), free. One thread, but for read_counters, which any one thread may call.
+ * still open), free. With pins: new, attach, pin; then, in this process or after adopt in another,
+ * detach, flush_open, unpin, free. One thread, but for read_counters, which any one thread may
+ * call.
  */
 #ifndef MON_CAPTURE_H
 #define MON_CAPTURE_H
@@ -38,6 +40,7 @@ int mon_features_choose(const struct mon_features *features, enum mon_mode wante
 			enum mon_mode *mode_out, struct mon_error *error);
 
 struct mon_capture;
+struct mon_pins_identity; /* capture/pins.h */
 
 struct mon_capture_options {
 	enum mon_mode mode; /* a real one, not AUTO */
@@ -53,7 +56,15 @@ struct mon_capture_options {
 	 * features.multi_pid_filter says that the kernel's filter drops hits.
 	 */
 	bool wide_links;
+	/*
+	 * 0: off. Else chosen calls that end later than this after the last mon_capture_heartbeat()
+	 * are counted as gate_closed and not emitted: a ring that nobody reads stays as it is.
+	 * At most MON_READER_TIMEOUT_MAX_NS.
+	 */
+	mon_ns reader_timeout_ns;
 };
+
+#define MON_READER_TIMEOUT_MAX_NS (24 * 3600 * MON_NS_PER_S)
 
 struct mon_capture_cost {
 	mon_ns load_ns, verifier_ns, attach_ns, detach_ns;
@@ -69,7 +80,33 @@ struct mon_open_calls {
 
 int mon_capture_new(const struct mon_capture_options *options, struct mon_capture **capture_out,
 		    struct mon_error *error);
-void mon_capture_free(struct mon_capture *capture); /* detaches what is attached */
+/* Detaches what is attached and not pinned; what is pinned stays, for the next to adopt. */
+void mon_capture_free(struct mon_capture *capture);
+
+/*
+ * Pins everything below @base_dir (capture/pins.h), so that it outlives this process: programs,
+ * maps, links, and @identity, whose first part is the caller's. All or nothing. What is attached
+ * later is pinned as it is attached. -EEXIST: there is such a run already.
+ */
+int mon_capture_pin(struct mon_capture *capture, const char *base_dir,
+		    const struct mon_pins_identity *identity, struct mon_error *error);
+/* Writes the caller's part of @identity anew (another target, say). 0 or -errno. */
+int mon_capture_pin_update(struct mon_capture *capture, const struct mon_pins_identity *identity);
+/*
+ * Takes over what another process pinned: the capture goes on as if it had been made here, the ring
+ * from where it was last acknowledged, counters and policies as they are; the gate too, until the
+ * first heartbeat. @identity_out: who it was. When its `detached` is set, its probes are gone, and
+ * what is left to do is to read the ring and to end. Attaching another process works; -ENOENT no
+ * such run, -EBUSY another monitor has it, -ENOTSUP it is another version's, each with a sentence.
+ */
+int mon_capture_adopt(const char *base_dir, const char *uuid, struct mon_capture **capture_out,
+		      struct mon_pins_identity *identity_out, struct mon_error *error);
+/*
+ * Removes every pin: from here on the capture ends with this process, like one that was never
+ * pinned. The end of a run is detach, flush_open, the ring read and stored, then unpin, then free:
+ * whoever is killed before unpin leaves something that the next one can finish. Nothing pinned: 0.
+ */
+int mon_capture_unpin(struct mon_capture *capture);
 
 /*
  * Arms every function of @set whose attach_error is 0 in process @pid (-1: in all). A symbol that
@@ -103,6 +140,8 @@ void mon_capture_write_policy(struct mon_capture *capture, uint32_t function,
 			      struct mon_policy policy);
 /* 0 opens; else chosen calls are counted under this reason and not emitted. */
 void mon_capture_set_gate(struct mon_capture *capture, enum mon_reason closed_reason);
+/* The reader lives, says the reader: for options.reader_timeout_ns. Any thread, no system call. */
+void mon_capture_heartbeat(struct mon_capture *capture, mon_ns now);
 
 int mon_capture_ring_fd(const struct mon_capture *capture); /* stays capture's */
 

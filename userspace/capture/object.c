@@ -59,6 +59,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.threads_max = options->threads_max,
 		.arg_count = options->arg_count,
 		.wakeup_bytes = options->ring_bytes / 4,
+		.reader_timeout_ns = options->reader_timeout_ns,
 		.returns = options->returns,
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
@@ -323,7 +324,7 @@ static int explain(int result, const struct mon_capture_options *options, const 
 		mon_mode_name(options->mode), strerror(-result), used ? ": " : "", line);
 }
 
-static int check_options(const struct mon_capture_options *options)
+int mon_object_check_options(const struct mon_capture_options *options)
 {
 	uint64_t ring = options->ring_bytes;
 
@@ -331,7 +332,8 @@ static int check_options(const struct mon_capture_options *options)
 	    options->mode != MON_MODE_PERF)
 		return -EINVAL;
 	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
-	    ring > 1ull << 31 || (ring & (ring - 1)))
+	    ring > 1ull << 31 || (ring & (ring - 1)) ||
+	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS)
 		return -EINVAL;
 	return 0;
 }
@@ -347,7 +349,7 @@ int mon_object_load(const struct mon_capture_options *options, struct mon_object
 
 	for (size_t i = 0; i < MON_OBJECT_FDS; i++)
 		object.fds[i] = -1;
-	result = check_options(options);
+	result = mon_object_check_options(options);
 	if (result)
 		return mon_error_set(error, MON_EXIT_USAGE, -result,
 				     "no capture can be made of these options");

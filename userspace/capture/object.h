@@ -41,6 +41,9 @@ struct mon_object {
 	mon_ns verifier_ns;
 };
 
+/* -EINVAL when no object can be made of them. */
+int mon_object_check_options(const struct mon_capture_options *options);
+
 /* 0, or -errno with a sentence; @object_out then holds nothing. */
 int mon_object_load(const struct mon_capture_options *options, struct mon_object *object_out,
 		    struct mon_error *error);

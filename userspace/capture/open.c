@@ -96,6 +96,8 @@ int mon_capture_flush_open(struct mon_capture *capture)
 	if (capture->probe_count) /* a thread could push while its frames are taken */
 		return -EBUSY;
 	result = program < 0 ? 0 : iterate(program, NULL, NULL);
+	if (!result)
+		result = mon_capture_unpin_tracepoints(capture);
 	mon_capture_close_tracepoints(capture);
 	return result;
 }

@@ -62,12 +62,17 @@ static void close_kind(struct mon_probe *probes, size_t count, bool at_return)
 		(void)pthread_join(threads[--started], NULL);
 }
 
+void mon_probes_close(struct mon_probe *probes, size_t count)
+{
+	close_kind(probes, count, false);
+	close_kind(probes, count, true);
+}
+
 void mon_capture_close_probes(struct mon_capture *capture, size_t from)
 {
 	if (from >= capture->probe_count)
 		return;
-	close_kind(capture->probes + from, capture->probe_count - from, false);
-	close_kind(capture->probes + from, capture->probe_count - from, true);
+	mon_probes_close(capture->probes + from, capture->probe_count - from);
 	capture->probe_count = from;
 }
 
@@ -80,8 +85,7 @@ void mon_capture_close_tracepoints(struct mon_capture *capture)
 	}
 }
 
-/* Takes @fd, also when it fails. */
-static int keep(struct mon_capture *capture, int fd, bool at_return)
+int mon_capture_keep_probe(struct mon_capture *capture, int fd, bool at_return)
 {
 	if (fd < 0)
 		return fd;
@@ -141,18 +145,20 @@ static int arm_link(struct group *group, size_t from, size_t count)
 	int result = 0;
 
 	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->foreign)
-		result = keep(capture,
-			      mon_link_multi(fds[MON_PROGRAM_RETURN], MON_LINK_MULTI_RETURN,
-					     group->path, group->offsets + from,
-					     group->cookies + from, (uint32_t)count, group->pid),
-			      true);
+		result = mon_capture_keep_probe(
+			capture,
+			mon_link_multi(fds[MON_PROGRAM_RETURN], MON_LINK_MULTI_RETURN, group->path,
+				       group->offsets + from, group->cookies + from,
+				       (uint32_t)count, group->pid),
+			true);
 	if (!result)
-		result = keep(capture,
-			      mon_link_multi(fds[MON_PROGRAM_ENTRY],
-					     session ? MON_LINK_SESSION : MON_LINK_MULTI_ENTRY,
-					     group->path, group->offsets + from,
-					     group->cookies + from, (uint32_t)count, group->pid),
-			      false);
+		result = mon_capture_keep_probe(
+			capture,
+			mon_link_multi(fds[MON_PROGRAM_ENTRY],
+				       session ? MON_LINK_SESSION : MON_LINK_MULTI_ENTRY,
+				       group->path, group->offsets + from, group->cookies + from,
+				       (uint32_t)count, group->pid),
+			false);
 	if (result)
 		mon_capture_close_probes(capture, before);
 	return result;
@@ -167,15 +173,17 @@ static int arm_perf(struct group *group, size_t at)
 	int result = 0;
 
 	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->foreign)
-		result = keep(capture,
-			      mon_link_perf(fds[MON_PROGRAM_RETURN], true, group->path,
-					    group->offsets[at], group->cookies[at], pid),
-			      true);
+		result = mon_capture_keep_probe(capture,
+						mon_link_perf(fds[MON_PROGRAM_RETURN], true,
+							      group->path, group->offsets[at],
+							      group->cookies[at], pid),
+						true);
 	if (!result)
-		result = keep(capture,
-			      mon_link_perf(fds[MON_PROGRAM_ENTRY], false, group->path,
-					    group->offsets[at], group->cookies[at], pid),
-			      false);
+		result = mon_capture_keep_probe(capture,
+						mon_link_perf(fds[MON_PROGRAM_ENTRY], false,
+							      group->path, group->offsets[at],
+							      group->cookies[at], pid),
+						false);
 	if (result)
 		mon_capture_close_probes(capture, before);
 	return result;
@@ -296,17 +304,22 @@ static int watch(struct mon_capture *capture, pid_t pid)
 	return 0;
 }
 
-/* Links of perf mode are many. Only ever raised, and only as far as we may. */
-static void want_descriptors(const struct mon_capture *capture, size_t functions)
+void mon_probes_want_descriptors(size_t links)
 {
 	struct rlimit limit;
-	rlim_t wanted = 2 * functions + 256 + 2 * capture->probe_count;
+	rlim_t wanted = links + 256;
 
-	if (capture->options.mode != MON_MODE_PERF || getrlimit(RLIMIT_NOFILE, &limit) ||
-	    limit.rlim_cur >= wanted)
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
 		return;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Links of perf mode are many. */
+static void want_descriptors(const struct mon_capture *capture, size_t functions)
+{
+	if (capture->options.mode == MON_MODE_PERF)
+		mon_probes_want_descriptors(2 * functions + 2 * capture->probe_count);
 }
 
 static bool has_ended(int pidfd)
@@ -380,6 +393,13 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 		mon_capture_close_probes(capture, before);
 		return explain(result, pid, error);
 	}
+	result = mon_capture_pin_probes(capture, before);
+	if (result) {
+		mon_capture_close_probes(capture, before);
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "the probes of process %d cannot be pinned: %s", (int)pid,
+				     strerror(-result));
+	}
 	/* A link without a pid filter serves every process that was told, from the first on. */
 	if (!armed && !(link_pid == 0 && before)) {
 		int why = first_error(set);
@@ -414,6 +434,8 @@ int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_fun
 	copy.functions = functions; /* what fails here says nothing of the watched process */
 	want_descriptors(capture, set->function_count);
 	result = arm_set(capture, &copy, pid, true, &armed);
+	if (!result)
+		result = mon_capture_pin_probes(capture, before);
 	if (result)
 		mon_capture_close_probes(capture, before);
 	return result ? result : armed ? 0 : -ENODEV;
@@ -422,9 +444,10 @@ int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_fun
 int mon_capture_detach(struct mon_capture *capture)
 {
 	mon_ns started = mon_clock_now(&mon_clock_system);
+	int result = mon_capture_unpin_probes(capture);
 
 	mon_capture_close_probes(capture, 0);
 	memset(capture->armed, 0, capture->options.function_count * sizeof(*capture->armed));
 	capture->detach_ns = mon_clock_now(&mon_clock_system) - started;
-	return 0;
+	return result;
 }

@@ -6,6 +6,7 @@
 #include "bpf/setup.h"
 #include "capture/capture.h"
 #include "capture/object.h"
+#include "capture/pins.h"
 
 struct mon_probe {
 	int fd; /* a link: closing it detaches */
@@ -36,10 +37,35 @@ struct mon_capture {
 	uint8_t *armed; /* [function_count] enum mon_armed */
 
 	mon_ns attach_ns, detach_ns;
+
+	/* NULL: not pinned. */
+	struct mon_pins *pins;
+	struct mon_pins_identity *identity; /* as it is pinned */
+	size_t links_pinned;		    /* names given so far */
 };
+
+/* A capture without anything loaded, or NULL. */
+struct mon_capture *mon_capture_allocate(const struct mon_capture_options *options);
+int mon_capture_map_arrays(struct mon_capture *capture);
+/* Takes @fd, also when it fails. */
+int mon_capture_keep_probe(struct mon_capture *capture, int fd, bool at_return);
 
 /* Closes probes from index @from on, entries before returns, several at a time. */
 void mon_capture_close_probes(struct mon_capture *capture, size_t from);
 void mon_capture_close_tracepoints(struct mon_capture *capture);
+void mon_probes_close(struct mon_probe *probes, size_t count);
+/* Raises the limit of open files so that so many links fit, as far as we may. */
+void mon_probes_want_descriptors(size_t links);
+
+/* Names of pins: link-0000-e (entry, or both in one), link-0001-r (return), tracepoint-0. */
+#define MON_PIN_LINK "link-"
+#define MON_PIN_TRACEPOINT "tracepoint-"
+bool mon_probes_is_return(const char *pin_name);
+
+/* What became of probes from index @from on, for a capture that is pinned; else nothing. */
+int mon_capture_pin_probes(struct mon_capture *capture, size_t from);
+/* Marks the run as detached and unlinks its links, whose descriptors are then the last. */
+int mon_capture_unpin_probes(struct mon_capture *capture);
+int mon_capture_unpin_tracepoints(struct mon_capture *capture);
 
 #endif

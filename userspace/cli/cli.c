@@ -16,6 +16,7 @@ static const struct {
 	{"attach", mon_cli_attach, "watch functions of running processes"},
 	{"list", mon_cli_list, "what can be watched, and at what cost"},
 	{"doctor", mon_cli_doctor, "what this kernel and this user can do"},
+	{"detach", mon_cli_detach, "remove what a monitor left pinned"},
 	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
 	{"status", mon_cli_status, "what a running monitor is doing"},
 };

@@ -13,6 +13,7 @@ int mon_cli_run(int argc, char **argv);
 int mon_cli_attach(int argc, char **argv);
 int mon_cli_list(int argc, char **argv);
 int mon_cli_doctor(int argc, char **argv);
+int mon_cli_detach(int argc, char **argv);
 int mon_cli_report(int argc, char **argv);
 int mon_cli_status(int argc, char **argv);
 
