@@ -17,6 +17,7 @@ static const struct {
 	{"list", mon_cli_list, "what can be watched, and at what cost"},
 	{"doctor", mon_cli_doctor, "what this kernel and this user can do"},
 	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
+	{"spool", mon_cli_spool, "check what waits on disk for the database"},
 };
 
 static void print_usage(FILE *out)

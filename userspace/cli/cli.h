@@ -14,5 +14,6 @@ int mon_cli_attach(int argc, char **argv);
 int mon_cli_list(int argc, char **argv);
 int mon_cli_doctor(int argc, char **argv);
 int mon_cli_report(int argc, char **argv);
+int mon_cli_spool(int argc, char **argv);
 
 #endif

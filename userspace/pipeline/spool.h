@@ -61,14 +61,15 @@ struct mon_spool_stats {
 	uint64_t foreign_segments; /* of other runs, left as they are */
 };
 
-#define MON_SPOOL_FOUND_NAME_BYTES 64
+#define MON_SPOOL_FOUND_NAME_BYTES 96
 
 /* What one run left in a directory, for `spool check`. */
 struct mon_spool_found {
 	char run_uuid[37];
 	uint64_t segments, bytes, records;
-	uint64_t damaged;		       /* records or stretches, and segments set aside */
-	uint64_t first_position, end_position; /* of ring 0 */
+	uint64_t damaged;   /* records, or stretches whose records cannot be told apart */
+	uint64_t set_aside; /* segments that were, and that would be at a start */
+	uint64_t first_position, end_position;	       /* of ring 0 */
 	char damaged_name[MON_SPOOL_FOUND_NAME_BYTES]; /* first damaged file; "": none */
 	uint64_t damaged_at;			       /* offset in it */
 };
@@ -117,9 +118,9 @@ uint64_t mon_spool_end(struct mon_spool *spool, uint32_t ring);
 void mon_spool_stats(struct mon_spool *spool, struct mon_spool_stats *stats_out);
 
 /*
- * Reads a directory without changing it: what each run left, at most @max of them. *count_out says
- * how many; -errno when it cannot be read. Works beside a monitor that uses it: its newest segment
- * may then end in a torn tail.
+ * Reads a directory without changing it: what each run left, by UUID. *count_out says how many;
+ * -E2BIG: more than @max; else -errno when it cannot be read. Works beside a monitor that uses it:
+ * its newest segment may then end in a torn tail.
  */
 int mon_spool_check(const char *path, struct mon_spool_found *found_out, size_t max,
 		    size_t *count_out, struct mon_error *error);
