@@ -12,6 +12,8 @@
  */
 #include "pipeline/spool_internal.h"
 
+#include "base/cleanup.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -222,6 +224,19 @@ static void remember_batch(struct mon_spool *spool, uint32_t ring, uint64_t end,
 	}
 }
 
+/* With the lock held, but for a moment. It was read to its end: only its name is needed now. */
+static void pass_segment(struct mon_spool *spool, struct mon_spool_segment *segment)
+{
+	spool->cursor++;
+	spool->is_reading = false;
+	if (segment->fd < 0)
+		return;
+	spool->open--;
+	pthread_mutex_unlock(&spool->lock);
+	(void)close(TAKE_FD(segment->fd));
+	pthread_mutex_lock(&spool->lock);
+}
+
 size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t max, void *memory,
 		     size_t memory_bytes, uint32_t *ring_out)
 {
@@ -265,10 +280,9 @@ size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t
 			spool->unread -= lost;
 			spool->stats.damaged += lost;
 		}
-		if (at_end && sealed)
-			spool->cursor++;
-		else
-			more = false;
+		more = at_end && sealed;
+		if (more)
+			pass_segment(spool, segment);
 	}
 	if (taking.count)
 		remember_batch(spool, taking.ring, records[taking.count - 1].end, taking.count);
