@@ -204,7 +204,7 @@ static int make_segment(struct mon_spool *spool, struct mon_spool_segment *segme
 	char name[MON_SPOOL_NAME_BYTES], file[MON_SPOOL_NAME_BYTES];
 	uint64_t sequence = spool->next_sequence;
 	MON_CLOSE int fd = -1;
-	uint32_t seed;
+	uint32_t seed = 0;
 	int result = make_file(spool, sequence, file, &fd, &seed);
 
 	if (result)
