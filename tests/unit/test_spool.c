@@ -277,10 +277,9 @@ static void *push_thread(void *argument)
 	return NULL;
 }
 
-static void reader_and_writer_thread(void **state)
+static void race(struct fixture *fixture, unsigned removals)
 {
-	struct fixture *fixture = *state;
-	struct race race = {0};
+	struct race shared = {0};
 	struct mon_spool_stats stats;
 	uint64_t popped = 0;
 	pthread_t thread;
@@ -288,28 +287,42 @@ static void reader_and_writer_thread(void **state)
 	fixture->options.max_bytes = 6 * MON_SPOOL_SEGMENT_BYTES_MIN;
 	fixture->options.no_reserve = false;
 	fixture->options.reserve_bytes = 2 * MON_SPOOL_SEGMENT_BYTES_MIN;
-	race.spool = spool_begin(fixture);
-	assert_int_equal(pthread_create(&thread, NULL, push_thread, &race), 0);
-	while (!atomic_load(&race.done) || !mon_spool_drained(race.spool)) {
-		size_t count = spool_pop(race.spool, 0, popped, 1 + popped % 900);
+	shared.spool = spool_begin(fixture);
+	assert_int_equal(pthread_create(&thread, NULL, push_thread, &shared), 0);
+	while (!atomic_load(&shared.done) || !mon_spool_drained(shared.spool)) {
+		size_t count = spool_pop(shared.spool, 0, popped, 1 + popped % 900);
 
 		popped += count;
 		if (popped && (!count || popped % 3 == 0))
-			mon_spool_release(race.spool, 0, spool_test_end(popped - 1));
+			mon_spool_release(shared.spool, 0, spool_test_end(popped - 1));
 		if (!count)
 			(void)sched_yield();
-		mon_spool_stats(race.spool, &stats);
+		if (removals && popped > THREAD_RECORDS / (removals + 1)) {
+			scratch_remove(strdup(fixture->directory));
+			removals--;
+		}
+		mon_spool_stats(shared.spool, &stats);
 		assert_true(stats.used_bytes + stats.reserve_bytes <= stats.max_bytes);
 	}
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(popped, THREAD_RECORDS);
-	mon_spool_release(race.spool, 0, spool_test_end(popped - 1));
-	mon_spool_stats(race.spool, &stats);
+	mon_spool_release(shared.spool, 0, spool_test_end(popped - 1));
+	mon_spool_stats(shared.spool, &stats);
 	assert_int_equal(stats.waiting, 0);
 	assert_int_equal(stats.released, THREAD_RECORDS);
 	assert_int_equal(stats.damaged, 0);
-	print_message("full %llu times\n", (unsigned long long)race.full);
-	mon_spool_free(race.spool);
+	print_message("full %llu times\n", (unsigned long long)shared.full);
+	mon_spool_free(shared.spool);
+}
+
+static void reader_and_writer_thread(void **state)
+{
+	race(*state, 0);
+}
+
+static void P09_directory_removed_while_both_work(void **state)
+{
+	race(*state, 6);
 }
 
 /* ---- Random operations against a list ---- */
@@ -484,6 +497,7 @@ int main(void)
 		spool_test(memory_is_the_budgets),
 		spool_test(sync_survives_too),
 		spool_test(reader_and_writer_thread),
+		spool_test(P09_directory_removed_while_both_work),
 		spool_test(random_operations_equal_a_list),
 	};
 

@@ -541,8 +541,8 @@ static void directories_that_are_refused(void **state)
 	refuse(fixture, ENOENT);
 }
 
-/* S05: a write that ends in the middle. SIGXFSZ is ignored, so it is a short write and EFBIG. */
-static void a_short_write_is_no_record(void **state)
+/* A write that ends in the middle. SIGXFSZ is ignored, so it is a short write, then EFBIG. */
+static void S05_a_short_write_is_no_record(void **state)
 {
 	struct fixture *fixture = *state;
 	struct rlimit before, low;
@@ -556,7 +556,7 @@ static void a_short_write_is_no_record(void **state)
 	low = (struct rlimit){.rlim_cur = 30000, .rlim_max = before.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
 	second = spool_push(spool, 0, 50, 900);
-	assert_int_equal(errno, EFBIG);
+	assert_int_equal(errno, ENOSPC);
 	assert_int_equal(second, 0);
 	assert_int_equal(spool_pop_all(spool, 0, 0), 50);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -571,6 +571,63 @@ static void a_short_write_is_no_record(void **state)
 	mon_spool_stats(spool, &stats);
 	assert_int_equal(stats.damaged, 0);
 	mon_spool_free(spool);
+}
+
+/* What is missing in the middle of the work is counted to the record, and new ones go on. */
+static void a_file_is_cut_while_it_is_used(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool *spool = spool_begin(fixture);
+	MON_FREE char *path = spool_segment_path(fixture, 0);
+	struct mon_spool_stats stats;
+	size_t popped;
+
+	assert_int_equal(spool_push(spool, 0, 0, 200), 200);
+	assert_int_equal(truncate(path, 10000), 0);
+	popped = spool_pop_all(spool, 0, 0);
+	assert_true(popped > 50 && popped < 150);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.damaged, 200 - popped);
+	assert_int_equal(stats.waiting, popped);
+	assert_true(mon_spool_drained(spool));
+	assert_int_equal(spool_push(spool, 0, 200, 2000), 2000);
+	assert_int_equal(spool_pop_all(spool, 0, 200), 2000);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.damaged, 200 - popped);
+	mon_spool_free(spool);
+}
+
+/* Somebody's file under the name of one of ours: not written to. */
+static void P07_links_as_the_reserve(void **state)
+{
+	struct fixture *fixture = *state;
+	MON_FREE char *victim = scratch_path(fixture->scratch, "victim");
+	MON_FREE char *new_name = scratch_path(fixture->directory, MON_SPOOL_NEW_NAME);
+	MON_FREE char *spare0 = scratch_path(fixture->directory, "reserve.0");
+	MON_FREE char *spare1 = scratch_path(fixture->directory, "reserve.1");
+	MON_FREE char *spare2 = scratch_path(fixture->directory, "reserve.2");
+	struct mon_spool *spool;
+	static uint8_t bytes[MON_SPOOL_SEGMENT_BYTES_MIN], again[MON_SPOOL_SEGMENT_BYTES_MIN];
+	int fd;
+
+	memset(bytes, 'v', sizeof(bytes));
+	write_image(victim, bytes, sizeof(bytes));
+	fixture->options.no_reserve = false;
+	fixture->options.reserve_bytes = 3 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	spool = spool_begin(fixture);
+	assert_int_equal(unlink(spare0) | unlink(spare1) | unlink(spare2), 0);
+	assert_int_equal(link(victim, spare0), 0);
+	assert_int_equal(symlink(victim, spare1), 0);
+	assert_int_equal(mkfifo(spare2, 0600), 0);
+	assert_int_equal(symlink(victim, new_name), 0);
+	assert_int_equal(spool_push(spool, 0, 0, 3000), 3000);
+	assert_int_equal(spool_pop_all(spool, 0, 0), 3000);
+	mon_spool_free(spool);
+	fd = open(victim, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, again, sizeof(again)), sizeof(again));
+	assert_memory_equal(bytes, again, sizeof(bytes));
+	(void)close(fd);
 }
 
 /* A file that was used before is full of old frames: none of them comes back. */
@@ -622,13 +679,15 @@ int main(void)
 		spool_test(P06_bad_header_newer_version),
 		spool_test(P06_the_others_are_read),
 		spool_test(P07_symlink_or_fifo_as_a_segment),
+		spool_test(P07_links_as_the_reserve),
 		spool_test(P08_two_monitors_one_directory),
 		spool_test(P09_directory_removed),
 		spool_test(P09_what_was_not_open_is_counted),
 		spool_test(P09_a_symlink_in_its_place_is_refused),
 		spool_test(few_descriptors_lose_nothing),
 		spool_test(directories_that_are_refused),
-		spool_test(a_short_write_is_no_record),
+		spool_test(S05_a_short_write_is_no_record),
+		spool_test(a_file_is_cut_while_it_is_used),
 		spool_test(a_file_of_the_reserve_holds_no_old_records),
 	};
 

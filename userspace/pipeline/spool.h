@@ -50,7 +50,11 @@ struct mon_spool_options {
 
 struct mon_spool_stats {
 	uint64_t pushed, popped, released; /* records, of this process */
-	uint64_t waiting;  /* records pushed or found, and not released: in whole popped batches */
+	/*
+	 * Records pushed or found, and not released. Never too few; those of a batch that is
+	 * released in part, and those at or before the mark that pop did not reach yet, are in it.
+	 */
+	uint64_t waiting;
 	uint64_t damaged;  /* records skipped: their CRC or their tail was wrong, or their file gone
 			    */
 	uint64_t segments; /* that hold records, or the one being written */
@@ -79,15 +83,15 @@ int mon_spool_new(const struct mon_spool_options *options, struct mon_spool **sp
 		  struct mon_error *error);
 /*
  * Removes the reserve and what was released, and the directory when nothing is left in it. What
- * waits stays. No other thread may be in the spool. Takes NULL.
+ * waits stays, unless its directory was removed. No other thread may be in the spool. Takes NULL.
  */
 void mon_spool_free(struct mon_spool *spool);
 
 /*
  * Appends records of @ring, oldest first, as many as there is room for: *taken_out, also when it
- * fails. 0; -ENOSPC (bound or disk); -EIO and what write(2) says. What was not taken may be pushed
- * again: nothing of it will be read. A record may have no data (broken ones). SIGXFSZ, if a file
- * size limit is set, has to be ignored by the process.
+ * fails. 0; -ENOSPC (bound, disk, quota, size limit); -EIO and what write(2) says. What was not
+ * taken may be pushed again: nothing of it will be read. A record may have no data (broken ones).
+ * SIGXFSZ, if a file size limit is set, has to be ignored by the process.
  */
 int mon_spool_push(struct mon_spool *spool, uint32_t ring, const struct mon_record *records,
 		   size_t count, size_t *taken_out);
