@@ -667,6 +667,43 @@ static void a_file_of_the_reserve_holds_no_old_records(void **state)
 	mon_spool_free(spool);
 }
 
+static struct mon_spool *killed(struct fixture *fixture, struct mon_spool *spool)
+{
+	spool_crash(fixture);
+	mon_spool_free(spool);
+	return spool_begin(fixture);
+}
+
+/*
+ * All was released and nothing pushed when the second monitor was killed: the third counts its
+ * segments from 0 again, in a file that was segment 0 of the same run.
+ */
+static void the_same_sequence_in_the_same_file(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool_stats stats;
+	struct mon_spool *spool;
+	size_t count;
+
+	fixture->options.no_reserve = false;
+	fixture->options.reserve_bytes = MON_SPOOL_SEGMENT_BYTES_MIN;
+	fixture->options.max_bytes = 4 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	spool = spool_begin(fixture);
+	count = spool_push(spool, 0, 0, 100000);
+	spool = killed(fixture, spool);
+	mon_spool_release(spool, 0, spool_test_end(count - 1));
+	spool = killed(fixture, spool);
+	assert_int_equal(spool_count_files(fixture, ".seg"), 0);
+	assert_int_equal(spool_count_files(fixture, ""), 1);
+	assert_int_equal(spool_push(spool, 0, count, 20), 20);
+	spool = killed(fixture, spool);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.waiting, 20);
+	assert_int_equal(stats.damaged, 0);
+	assert_int_equal(spool_pop_all(spool, 0, count), 20);
+	mon_spool_free(spool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -689,6 +726,7 @@ int main(void)
 		spool_test(S05_a_short_write_is_no_record),
 		spool_test(a_file_is_cut_while_it_is_used),
 		spool_test(a_file_of_the_reserve_holds_no_old_records),
+		spool_test(the_same_sequence_in_the_same_file),
 	};
 
 	(void)signal(SIGXFSZ, SIG_IGN);
