@@ -22,7 +22,7 @@
 #include <sys/types.h>
 
 #define MON_SPOOL_MAX_BYTES_DEFAULT (1ull << 30)
-#define MON_SPOOL_MAX_BYTES_MIN (4ull << 20)
+#define MON_SPOOL_MAX_BYTES_MIN (4ull << 20) /* for --spool-max; tests go lower */
 #define MON_SPOOL_RESERVE_BYTES_DEFAULT (64ull << 20)
 #define MON_SPOOL_SEGMENT_BYTES_DEFAULT (4ull << 20)
 #define MON_SPOOL_SEGMENT_BYTES_MIN (64ull << 10)
