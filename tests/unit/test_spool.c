@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,275 @@ static void records_come_back_in_order(void **state)
 	assert_true(stats.segments <= 1);
 	mon_spool_free(spool);
 	assert_int_equal(access(fixture->directory, F_OK), -1); /* nothing waits, nothing is left */
+}
+
+static void what_waits_is_found_again(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool *spool = spool_begin(fixture);
+	struct mon_spool_stats stats;
+
+	assert_int_equal(spool_push(spool, 0, 0, 5000), 5000);
+	assert_int_equal(spool_push(spool, 3, 0, 10), 10);
+	assert_int_equal(spool_pop(spool, 0, 0, 700), 700);
+	mon_spool_release(spool, 0, spool_test_end(699));
+	mon_spool_free(spool);
+	assert_int_equal(spool_count_files(fixture, ".bad"), 0);
+
+	spool = spool_begin(fixture);
+	mon_spool_stats(spool, &stats);
+	assert_true(stats.waiting >= 5000 - 700 + 10 && stats.waiting <= 5010);
+	assert_int_equal(stats.damaged, 0);
+	assert_int_equal(mon_spool_end(spool, 0), spool_test_end(4999));
+	assert_int_equal(mon_spool_end(spool, 3), spool_test_end(9));
+	assert_int_equal(mon_spool_end(spool, 1), 0);
+	assert_int_equal(mon_spool_end(spool, MON_SPOOL_RINGS_MAX), 0);
+	mon_spool_release(spool, 0, spool_test_end(699)); /* what the database says */
+	assert_int_equal(spool_push(spool, 0, 5000, 1000), 1000);
+	for (size_t popped = 700; popped < 5000;)
+		popped += spool_pop(spool, 0, popped, 1000);
+	assert_int_equal(spool_pop(spool, 3, 0, 1000), 10);
+	assert_int_equal(spool_pop_all(spool, 0, 5000), 1000);
+	mon_spool_free(spool);
+}
+
+static void a_batch_is_of_one_ring(void **state)
+{
+	struct mon_spool *spool = spool_begin(*state);
+
+	assert_int_equal(spool_push(spool, 2, 0, 10), 10);
+	assert_int_equal(spool_push(spool, 15, 0, 5), 5);
+	assert_int_equal(spool_push(spool, 2, 10, 5), 5);
+	assert_int_equal(spool_push(spool, MON_SPOOL_RINGS_MAX, 0, 5), 0);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(spool_pop(spool, 2, 0, 0), 0);
+	assert_int_equal(spool_pop(spool, 2, 0, 100), 10);
+	assert_int_equal(spool_pop(spool, 15, 0, 3), 3);
+	assert_int_equal(spool_pop(spool, 15, 3, 3), 2);
+	assert_int_equal(spool_pop(spool, 2, 10, 100), 5);
+	assert_int_equal(spool_pop(spool, 2, 15, 100), 0);
+	mon_spool_free(spool);
+}
+
+/* At the bound pushes stop; they go on when a segment was given back. */
+static void the_bound_holds(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool_stats stats;
+	struct mon_spool *spool;
+	size_t first, more;
+
+	fixture->options.max_bytes = 8 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	spool = spool_begin(fixture);
+	first = spool_push(spool, 0, 0, 100000);
+	assert_int_equal(errno, ENOSPC);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.used_bytes, stats.max_bytes);
+	assert_int_equal(stats.waiting, first);
+	assert_int_equal(spool_push(spool, 0, first, 1000), 0);
+	assert_int_equal(errno, ENOSPC);
+	assert_int_equal(spool_pop(spool, 0, 0, 1000), 1000);
+	mon_spool_release(spool, 0, spool_test_end(999));
+	more = spool_push(spool, 0, first, 100000);
+	assert_int_equal(errno, ENOSPC);
+	assert_true(more > 100);
+	assert_int_equal(spool_pop_all(spool, 0, 1000), first + more - 1000);
+	mon_spool_release(spool, 0, spool_test_end(first + more - 1));
+	assert_int_equal(spool_push(spool, 0, first + more, 3000), 3000);
+	mon_spool_free(spool);
+}
+
+static void the_reserve_is_taken_and_refilled(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool_stats stats;
+	struct mon_spool *spool;
+	struct stat status;
+
+	fixture->options.no_reserve = false;
+	fixture->options.reserve_bytes = 4 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	spool = spool_begin(fixture);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.reserve_bytes, fixture->options.reserve_bytes);
+	assert_int_equal(spool_count_files(fixture, ""), 4);
+	assert_int_equal(stat(fixture->directory, &status), 0);
+	assert_int_equal(status.st_mode & 07777, 0700);
+	assert_int_equal(spool_push(spool, 0, 0, 100), 100);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.reserve_bytes, 3 * MON_SPOOL_SEGMENT_BYTES_MIN);
+	assert_int_equal(spool_push(spool, 0, 100, 10000), 10000);
+	assert_int_equal(spool_pop_all(spool, 0, 0), 10100);
+	mon_spool_release(spool, 0, spool_test_end(10099));
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.reserve_bytes, fixture->options.reserve_bytes);
+	assert_int_equal(stats.segments, 1);
+	assert_int_equal(spool_count_files(fixture, ""), 5);
+	/* Killed: the next monitor has the reserve still, should the disk be full by now. */
+	spool_crash(fixture);
+	mon_spool_free(spool);
+	spool = spool_begin(fixture);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.reserve_bytes, fixture->options.reserve_bytes);
+	mon_spool_free(spool);
+	assert_int_equal(access(fixture->directory, F_OK),
+			 0); /* the last records were not released */
+	assert_int_equal(spool_count_files(fixture, ""), 1);
+}
+
+static void other_runs_are_left_alone(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool *spool;
+	struct mon_spool_stats stats;
+	struct mon_spool_found found[2];
+	struct mon_error error;
+	size_t count = 0, segments;
+
+	spool = spool_begin(fixture);
+	assert_int_equal(spool_push(spool, 0, 0, 3000), 3000);
+	mon_spool_free(spool);
+	segments = spool_count_files(fixture, ".seg");
+	fixture->options.run_uuid = SPOOL_TEST_OTHER_UUID;
+	spool = spool_begin(fixture);
+	mon_spool_stats(spool, &stats);
+	assert_int_equal(stats.foreign_segments, segments);
+	assert_int_equal(stats.waiting, 0);
+	assert_int_equal(spool_push(spool, 0, 7, 10), 10);
+	assert_int_equal(spool_pop_all(spool, 0, 7), 10);
+	mon_spool_free(spool);
+
+	assert_int_equal(mon_spool_check(fixture->directory, found, 1, &count, &error), -E2BIG);
+	assert_int_equal(mon_spool_check(fixture->directory, found, 2, &count, &error), 0);
+	assert_int_equal(count, 2);
+	assert_string_equal(found[0].run_uuid, SPOOL_TEST_UUID);
+	assert_int_equal(found[0].segments, segments);
+	assert_int_equal(found[0].records, 3000);
+	assert_int_equal(found[0].first_position, spool_test_position(0));
+	assert_int_equal(found[0].end_position, spool_test_end(2999));
+	assert_string_equal(found[1].run_uuid, SPOOL_TEST_OTHER_UUID);
+	assert_int_equal(found[1].records, 10);
+	assert_int_equal(found[1].damaged, 0);
+	assert_int_equal(found[1].set_aside, 0);
+
+	fixture->options.run_uuid = SPOOL_TEST_UUID;
+	spool = spool_begin(fixture);
+	assert_int_equal(spool_pop_all(spool, 0, 0), 3000);
+	mon_spool_free(spool);
+}
+
+static void memory_is_the_budgets(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool *spool = NULL;
+	struct mon_budget *budget;
+	struct mon_error error = {0};
+
+	assert_int_equal(mon_budget_new(4 << 20, &budget), 0);
+	fixture->options.budget = budget;
+	fixture->options.max_bytes = 0; /* the default */
+	fixture->options.segment_bytes = 0;
+	spool = spool_begin(fixture);
+	assert_true(mon_budget_used(budget) <= MON_BUDGET_SPOOL_BYTES);
+	mon_spool_free(spool);
+	for (unsigned i = 1; i <= 3; i++) {
+		spool = NULL;
+		mon_budget_fail_at(budget, i);
+		assert_int_equal(mon_spool_new(&fixture->options, &spool, &error), -ENOMEM);
+		assert_null(spool);
+		assert_int_equal(access(fixture->directory, F_OK), -1);
+		assert_int_equal(mon_budget_used(budget), 0);
+	}
+	mon_budget_free(budget);
+}
+
+static void sync_survives_too(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mon_spool *spool;
+
+	fixture->options.sync = true;
+	spool = spool_begin(fixture);
+	assert_int_equal(spool_push(spool, 0, 0, 2000), 2000);
+	assert_int_equal(spool_pop_all(spool, 0, 0), 2000);
+	mon_spool_free(spool);
+}
+
+/* ---- Two threads ---- */
+
+#define THREAD_RECORDS 150000
+
+struct race {
+	struct mon_spool *spool;
+	atomic_bool done;
+	uint64_t full;
+};
+
+static void *push_thread(void *argument)
+{
+	struct race *race = argument;
+	uint64_t pushed = 0;
+
+	while (pushed < THREAD_RECORDS) {
+		size_t count = 1 + pushed * 7 % 700;
+
+		if (count > THREAD_RECORDS - pushed)
+			count = THREAD_RECORDS - pushed;
+		count = spool_push(race->spool, 0, pushed, count);
+		race->full += !count;
+		if (!count)
+			(void)sched_yield();
+		pushed += count;
+	}
+	atomic_store(&race->done, true);
+	return NULL;
+}
+
+static void race(struct fixture *fixture, unsigned removals)
+{
+	struct race shared = {0};
+	struct mon_spool_stats stats;
+	uint64_t popped = 0;
+	pthread_t thread;
+
+	fixture->options.max_bytes = 6 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	fixture->options.no_reserve = false;
+	fixture->options.reserve_bytes = 2 * MON_SPOOL_SEGMENT_BYTES_MIN;
+	shared.spool = spool_begin(fixture);
+	assert_int_equal(pthread_create(&thread, NULL, push_thread, &shared), 0);
+	while (!atomic_load(&shared.done) || !mon_spool_drained(shared.spool)) {
+		size_t count = spool_pop(shared.spool, 0, popped, 1 + popped % 900);
+
+		popped += count;
+		if (popped && (!count || popped % 3 == 0))
+			mon_spool_release(shared.spool, 0, spool_test_end(popped - 1));
+		if (!count)
+			(void)sched_yield();
+		if (removals && popped > THREAD_RECORDS / (removals + 1)) {
+			scratch_remove(strdup(fixture->directory));
+			removals--;
+		}
+		mon_spool_stats(shared.spool, &stats);
+		assert_true(stats.used_bytes + stats.reserve_bytes <= stats.max_bytes);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(popped, THREAD_RECORDS);
+	mon_spool_release(shared.spool, 0, spool_test_end(popped - 1));
+	mon_spool_stats(shared.spool, &stats);
+	assert_int_equal(stats.waiting, 0);
+	assert_int_equal(stats.released, THREAD_RECORDS);
+	assert_int_equal(stats.damaged, 0);
+	print_message("full %llu times\n", (unsigned long long)shared.full);
+	mon_spool_free(shared.spool);
+}
+
+static void reader_and_writer_thread(void **state)
+{
+	race(*state, 0);
+}
+
+static void P09_directory_removed_while_both_work(void **state)
+{
+	race(*state, 6);
 }
 
 /* ---- Random operations against a list ---- */
@@ -219,6 +489,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		spool_test(records_come_back_in_order),
+		spool_test(what_waits_is_found_again),
+		spool_test(a_batch_is_of_one_ring),
+		spool_test(the_bound_holds),
+		spool_test(the_reserve_is_taken_and_refilled),
+		spool_test(other_runs_are_left_alone),
+		spool_test(memory_is_the_budgets),
+		spool_test(sync_survives_too),
+		spool_test(reader_and_writer_thread),
+		spool_test(P09_directory_removed_while_both_work),
 		spool_test(random_operations_equal_a_list),
 	};
 

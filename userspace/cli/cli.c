@@ -19,6 +19,7 @@ static const struct {
 	{"detach", mon_cli_detach, "remove what a monitor left pinned"},
 	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
 	{"status", mon_cli_status, "what a running monitor is doing"},
+	{"spool", mon_cli_spool, "check what waits on disk for the database"},
 };
 
 static void print_usage(FILE *out)

@@ -16,5 +16,6 @@ int mon_cli_doctor(int argc, char **argv);
 int mon_cli_detach(int argc, char **argv);
 int mon_cli_report(int argc, char **argv);
 int mon_cli_status(int argc, char **argv);
+int mon_cli_spool(int argc, char **argv);
 
 #endif

@@ -7,10 +7,12 @@
  *
  * A push is one pwrite for each buffer, at the offset after what was acknowledged, with zeros
  * behind it that say "the end". Only when it succeeded is that offset moved: what failed is written
- * over. Segments stay open until they are released, so that removing the directory loses nothing
+ * over. Segments stay open until they were read, so that removing the directory loses nothing
  * that this process still has to read; beyond MON_SPOOL_OPEN_MAX those in the middle are closed.
  */
 #include "pipeline/spool_internal.h"
+
+#include "base/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,8 +57,7 @@ static int write_out(struct mon_spool *spool, size_t bytes)
 	result = mon_spool_write(segment->fd, spool->push_buffer, bytes + end_bytes, at);
 	if (!result && spool->options.sync && fdatasync(segment->fd))
 		result = -errno;
-	/* A part of it may be there, and would be found after a crash. Its space is asked for anew.
-	 */
+	/* A part of it may be there and would be found after a crash. Asks for its space anew. */
 	if (result && ftruncate(segment->fd, (off_t)at) == 0)
 		(void)fallocate(segment->fd, 0, 0, (off_t)segment->size_bytes);
 	return result;
@@ -102,7 +103,8 @@ int mon_spool_push(struct mon_spool *spool, uint32_t ring, const struct mon_reco
 		taken += fit;
 	}
 	*taken_out = taken;
-	return result;
+	/* A quota or a size limit is space, too. */
+	return result == -EDQUOT || result == -EFBIG ? -ENOSPC : result;
 }
 
 /* ---- Pop ---- */
@@ -222,6 +224,19 @@ static void remember_batch(struct mon_spool *spool, uint32_t ring, uint64_t end,
 	}
 }
 
+/* With the lock held, but for a moment. It was read to its end: only its name is needed now. */
+static void pass_segment(struct mon_spool *spool, struct mon_spool_segment *segment)
+{
+	spool->cursor++;
+	spool->is_reading = false;
+	if (segment->fd < 0)
+		return;
+	spool->open--;
+	pthread_mutex_unlock(&spool->lock);
+	(void)close(TAKE_FD(segment->fd));
+	pthread_mutex_lock(&spool->lock);
+}
+
 size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t max, void *memory,
 		     size_t memory_bytes, uint32_t *ring_out)
 {
@@ -265,10 +280,9 @@ size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t
 			spool->unread -= lost;
 			spool->stats.damaged += lost;
 		}
-		if (at_end && sealed)
-			spool->cursor++;
-		else
-			more = false;
+		more = at_end && sealed;
+		if (more)
+			pass_segment(spool, segment);
 	}
 	if (taking.count)
 		remember_batch(spool, taking.ring, records[taking.count - 1].end, taking.count);
@@ -338,7 +352,6 @@ void mon_spool_release(struct mon_spool *spool, uint32_t ring, uint64_t mark)
 		pthread_mutex_unlock(&spool->lock);
 		mon_spool_give_back(spool, &segment);
 		pthread_mutex_lock(&spool->lock);
-		spool->stats.used_bytes -= segment.size_bytes;
 	}
 	pthread_mutex_unlock(&spool->lock);
 }

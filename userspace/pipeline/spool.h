@@ -22,7 +22,7 @@
 #include <sys/types.h>
 
 #define MON_SPOOL_MAX_BYTES_DEFAULT (1ull << 30)
-#define MON_SPOOL_MAX_BYTES_MIN (4ull << 20)
+#define MON_SPOOL_MAX_BYTES_MIN (4ull << 20) /* for --spool-max; tests go lower */
 #define MON_SPOOL_RESERVE_BYTES_DEFAULT (64ull << 20)
 #define MON_SPOOL_SEGMENT_BYTES_DEFAULT (4ull << 20)
 #define MON_SPOOL_SEGMENT_BYTES_MIN (64ull << 10)
@@ -50,7 +50,11 @@ struct mon_spool_options {
 
 struct mon_spool_stats {
 	uint64_t pushed, popped, released; /* records, of this process */
-	uint64_t waiting;  /* records pushed or found, and not released: in whole popped batches */
+	/*
+	 * Records pushed or found, and not released. Never too few; those of a batch that is
+	 * released in part, and those at or before the mark that pop did not reach yet, are in it.
+	 */
+	uint64_t waiting;
 	uint64_t damaged;  /* records skipped: their CRC or their tail was wrong, or their file gone
 			    */
 	uint64_t segments; /* that hold records, or the one being written */
@@ -61,14 +65,15 @@ struct mon_spool_stats {
 	uint64_t foreign_segments; /* of other runs, left as they are */
 };
 
-#define MON_SPOOL_FOUND_NAME_BYTES 64
+#define MON_SPOOL_FOUND_NAME_BYTES 96
 
 /* What one run left in a directory, for `spool check`. */
 struct mon_spool_found {
 	char run_uuid[37];
 	uint64_t segments, bytes, records;
-	uint64_t damaged;		       /* records or stretches, and segments set aside */
-	uint64_t first_position, end_position; /* of ring 0 */
+	uint64_t damaged;   /* records, or stretches whose records cannot be told apart */
+	uint64_t set_aside; /* segments that were, and that would be at a start */
+	uint64_t first_position, end_position;	       /* of ring 0 */
 	char damaged_name[MON_SPOOL_FOUND_NAME_BYTES]; /* first damaged file; "": none */
 	uint64_t damaged_at;			       /* offset in it */
 };
@@ -78,15 +83,15 @@ int mon_spool_new(const struct mon_spool_options *options, struct mon_spool **sp
 		  struct mon_error *error);
 /*
  * Removes the reserve and what was released, and the directory when nothing is left in it. What
- * waits stays. No other thread may be in the spool. Takes NULL.
+ * waits stays, unless its directory was removed. No other thread may be in the spool. Takes NULL.
  */
 void mon_spool_free(struct mon_spool *spool);
 
 /*
  * Appends records of @ring, oldest first, as many as there is room for: *taken_out, also when it
- * fails. 0; -ENOSPC (bound or disk); -EIO and what write(2) says. What was not taken may be pushed
- * again: nothing of it will be read. A record may have no data (broken ones). SIGXFSZ, if a file
- * size limit is set, has to be ignored by the process.
+ * fails. 0; -ENOSPC (bound, disk, quota, size limit); -EIO and what write(2) says. What was not
+ * taken may be pushed again: nothing of it will be read. A record may have no data (broken ones).
+ * SIGXFSZ, if a file size limit is set, has to be ignored by the process.
  */
 int mon_spool_push(struct mon_spool *spool, uint32_t ring, const struct mon_record *records,
 		   size_t count, size_t *taken_out);
@@ -117,9 +122,9 @@ uint64_t mon_spool_end(struct mon_spool *spool, uint32_t ring);
 void mon_spool_stats(struct mon_spool *spool, struct mon_spool_stats *stats_out);
 
 /*
- * Reads a directory without changing it: what each run left, at most @max of them. *count_out says
- * how many; -errno when it cannot be read. Works beside a monitor that uses it: its newest segment
- * may then end in a torn tail.
+ * Reads a directory without changing it: what each run left, by UUID. *count_out says how many;
+ * -E2BIG: more than @max; else -errno when it cannot be read. Works beside a monitor that uses it:
+ * its newest segment may then end in a torn tail.
  */
 int mon_spool_check(const char *path, struct mon_spool_found *found_out, size_t max,
 		    size_t *count_out, struct mon_error *error);

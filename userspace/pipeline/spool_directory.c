@@ -164,13 +164,14 @@ int mon_spool_file_make(int directory_fd, const char *name, uint64_t bytes, uid_
 {
 	MON_CLOSE int fd = openat(directory_fd, name,
 				  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int result = 0;
+	int result;
 
 	if (fd < 0)
 		return -errno;
-	if (fallocate(fd, 0, 0, (off_t)bytes) && errno != EOPNOTSUPP && errno != ENOSYS)
-		result = -errno;
-	if (result) {
+	do
+		result = fallocate(fd, 0, 0, (off_t)bytes) ? -errno : 0;
+	while (result == -EINTR);
+	if (result && result != -EOPNOTSUPP && result != -ENOSYS) {
 		(void)unlinkat(directory_fd, name, 0);
 		return result;
 	}

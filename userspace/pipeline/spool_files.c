@@ -151,6 +151,16 @@ static int remake(struct mon_spool *spool)
 	return 0;
 }
 
+/* Not another file that somebody linked there: the directory may belong to a user, and we be root.
+ */
+static bool is_ours(const struct mon_spool *spool, int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
+	       (status.st_uid == geteuid() || status.st_uid == spool->options.owner_uid);
+}
+
 /* A file with a header under a name that is no segment's: from the reserve, or new. */
 static int make_file(struct mon_spool *spool, uint64_t sequence, char name[MON_SPOOL_NAME_BYTES],
 		     int *fd_out, uint32_t *seed_out)
@@ -166,9 +176,12 @@ static int make_file(struct mon_spool *spool, uint64_t sequence, char name[MON_S
 
 	while (fd < 0 && take_spare(spool, &number)) {
 		mon_spool_spare_name(name, number);
-		fd = openat(spool->directory_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-		/* One that is gone or strange is forgotten. */
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+		fd = openat(spool->directory_fd, name,
+			    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		/* One that is gone or strange is forgotten, and never written to. */
+		if (fd >= 0 && !is_ours(spool, fd))
+			(void)close(TAKE_FD(fd));
+		else if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
 			result = -errno;
 			(void)mon_spool_add_spare(spool, number);
 			return result;
@@ -204,7 +217,7 @@ static int make_segment(struct mon_spool *spool, struct mon_spool_segment *segme
 	char name[MON_SPOOL_NAME_BYTES], file[MON_SPOOL_NAME_BYTES];
 	uint64_t sequence = spool->next_sequence;
 	MON_CLOSE int fd = -1;
-	uint32_t seed;
+	uint32_t seed = 0;
 	int result = make_file(spool, sequence, file, &fd, &seed);
 
 	if (result)
@@ -289,7 +302,7 @@ void mon_spool_give_back(struct mon_spool *spool, const struct mon_spool_segment
 {
 	char name[MON_SPOOL_NAME_BYTES], spare[MON_SPOOL_NAME_BYTES];
 	uint64_t number = spare_number(spool);
-	bool wanted;
+	bool wanted, kept;
 
 	mon_spool_name_fill(name, spool->run_uuid, segment->sequence);
 	mon_spool_spare_name(spare, number);
@@ -299,8 +312,17 @@ void mon_spool_give_back(struct mon_spool *spool, const struct mon_spool_segment
 	pthread_mutex_unlock(&spool->lock);
 	if (segment->fd >= 0)
 		(void)close(segment->fd);
-	if (!wanted || renameat(spool->directory_fd, name, spool->directory_fd, spare))
+	kept = wanted && !renameat(spool->directory_fd, name, spool->directory_fd, spare);
+	if (!kept)
 		(void)unlinkat(spool->directory_fd, name, 0);
-	else if (!mon_spool_add_spare(spool, number))
+	/* Together, so that the two never add up to more than there is. */
+	pthread_mutex_lock(&spool->lock);
+	spool->stats.used_bytes -= segment->size_bytes;
+	if (kept && spool->spare_count < spool->spares_max) {
+		spool->spares[spool->spare_count++] = number;
+		kept = false;
+	}
+	pthread_mutex_unlock(&spool->lock);
+	if (kept) /* the directory was made again just now, and the reserve with it */
 		(void)unlinkat(spool->directory_fd, spare, 0);
 }

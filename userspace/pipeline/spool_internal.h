@@ -105,7 +105,7 @@ void mon_spool_reader_next(struct mon_spool_reader *reader, const struct mon_spo
 /* ---- spool_directory.c: the directory and the names in it ---- */
 
 /*
- * Opens and locks it; makes it when @make is set. On failure nothing that was made is left.
+ * Opens and locks it; makes it when it is missing. On failure nothing that was made is left.
  * -EBUSY: locked. -ELOOP, -ENOTDIR: not a directory. -EPERM: others may write to it.
  */
 int mon_spool_directory_open(const struct mon_spool_options *options, int *fd_out,

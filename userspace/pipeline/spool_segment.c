@@ -66,6 +66,16 @@ size_t mon_spool_frame_size(const struct mon_record *record)
 	return mon_spool_frame_bytes(stored_bytes(record));
 }
 
+/* Says how much is stored what the other fields say? A flipped bit in either is found by that. */
+static bool is_consistent(const struct mon_spool_frame *frame)
+{
+	uint32_t size = frame->size_bytes < MON_RING_READABLE_BYTES ? frame->size_bytes
+								    : MON_RING_READABLE_BYTES;
+
+	return frame->mark == MON_SPOOL_MARK &&
+	       (frame->stored_bytes ? frame->stored_bytes == size : frame->invalid != 0);
+}
+
 static uint32_t frame_crc(uint32_t seed, const struct mon_spool_frame *frame)
 {
 	return mon_crc32c(seed, &frame->mark,
@@ -84,7 +94,7 @@ void mon_spool_frame_fill(void *memory, uint32_t seed, uint32_t ring,
 		.position = record->position,
 		.length = (uint32_t)(record->end - record->position),
 		.size_bytes = record->size_bytes,
-		.invalid = record->invalid,
+		.invalid = stored || record->invalid ? record->invalid : EBADMSG,
 		.stored_bytes = stored,
 		.ring = (uint16_t)ring,
 	};
@@ -218,8 +228,7 @@ static int is_whole(struct mon_spool_reader *reader, uint64_t at,
 	if (there < 0)
 		return (int)there;
 	frame = bytes;
-	if ((size_t)there < sizeof(*frame) || frame->mark != MON_SPOOL_MARK ||
-	    frame->stored_bytes > MON_RING_READABLE_BYTES ||
+	if ((size_t)there < sizeof(*frame) || !is_consistent(frame) ||
 	    (size_t)there < mon_spool_frame_bytes(frame->stored_bytes) ||
 	    frame->crc != frame_crc(reader->seed, frame))
 		return 0;
@@ -247,16 +256,11 @@ static int stated_end(struct mon_spool_reader *reader, uint64_t *end_out)
 	const struct mon_spool_frame *frame;
 	const void *bytes;
 	ssize_t there = look(reader, reader->at, &bytes);
-	uint32_t size;
 
 	if (there < 0)
 		return (int)there;
 	frame = bytes;
-	if ((size_t)there < sizeof(*frame) || frame->mark != MON_SPOOL_MARK)
-		return 0;
-	size = frame->size_bytes < MON_RING_READABLE_BYTES ? frame->size_bytes
-							   : MON_RING_READABLE_BYTES;
-	if (frame->stored_bytes && frame->stored_bytes != size)
+	if ((size_t)there < sizeof(*frame) || !is_consistent(frame))
 		return 0;
 	*end_out = reader->at + mon_spool_frame_bytes(frame->stored_bytes);
 	return 1;
