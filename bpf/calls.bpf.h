@@ -37,6 +37,8 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 	};
 	__u64 args[MON_EVENT_ARGS_MAX];
 
+	if (setup.text_count)
+		call.entry = ctx;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -66,6 +68,8 @@ static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids i
 	__u64 args[MON_EVENT_ARGS_MAX];
 	struct mon_name *name;
 
+	if (setup.text_count)
+		call.entry = ctx;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -87,6 +91,17 @@ static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
 		return false;
 	MON_OPAQUE(index);
 	mon_read_arguments(ctx, arguments->args[index & (MON_FRAMES_MAX - 1)]);
+	return true;
+}
+
+/* Before the call can change them. False: the kernel had no memory, it goes without. */
+static __noinline bool mon_keep_texts(struct pt_regs *ctx, __u32 index)
+{
+	void *texts = mon_create(&thread_texts, bpf_get_current_task_btf());
+
+	if (!texts)
+		return false;
+	mon_read_texts(ctx, mon_texts_at(texts, index));
 	return true;
 }
 
@@ -149,6 +164,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	frame->flags = 0;
 	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
 		frame->flags = MON_FRAME_ARGS;
+	if (setup.text_count && weight && mon_keep_texts(ctx, depth))
+		frame->flags |= MON_FRAME_TEXTS;
 	thread->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns(); /* last: what is measured should not be us */
 	*session_out = mon_session_word(frame->start_ns, depth);
@@ -204,6 +221,7 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 	struct mon_counters *count;
 	struct mon_thread *thread;
 	struct mon_call call = {};
+	void *texts;
 	int index;
 
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
@@ -251,6 +269,11 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 		MON_OPAQUE(index);
 		if (arguments)
 			call.args = arguments->args[index & (MON_FRAMES_MAX - 1)];
+	}
+	if (setup.text_count && (frame->flags & MON_FRAME_TEXTS)) {
+		texts = bpf_task_storage_get(&thread_texts, task, NULL, 0);
+		if (texts)
+			call.texts = mon_texts_at(texts, index);
 	}
 	if (!thread->named)
 		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);

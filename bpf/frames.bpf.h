@@ -57,6 +57,7 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	struct mon_arguments *arguments;
 	struct mon_counters *count;
 	struct mon_frame *frame;
+	void *texts;
 	__u32 index;
 
 	if (drop->depth <= drop->keep)
@@ -86,6 +87,11 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 		arguments = bpf_task_storage_get(&thread_arguments, drop->task, NULL, 0);
 		if (arguments)
 			call.args = arguments->args[index];
+	}
+	if (setup.text_count && (frame->flags & MON_FRAME_TEXTS)) {
+		texts = bpf_task_storage_get(&thread_texts, drop->task, NULL, 0);
+		if (texts)
+			call.texts = mon_texts_at(texts, index);
 	}
 	if (!thread->named)
 		mon_emit_task(drop->task, thread->tgid, thread->tid, thread->born_ns,

@@ -81,6 +81,18 @@ struct {
 	__type(value, struct mon_arguments);
 } thread_arguments SEC(".maps");
 
+/*
+ * What arguments point to, of the chosen calls that are open: [frame][text], each text a struct
+ * mon_text and its room. How large that is depends on the run, and the kernel wants a type (BTF) of
+ * that size: capture/ makes this map by itself.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mon_text);
+} thread_texts SEC(".maps");
+
 /* Who a thread is, for runs without frames: the head of struct mon_thread. */
 struct mon_name {
 	__u32 named;

@@ -137,6 +137,10 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define PROCESS_BYTES (8ull << 20)
 /* A kernel slab for 64 frames and its header, and a second one when arguments are kept. */
 #define THREAD_BYTES 4096ull
+/* struct bpf_local_storage_elem and what the allocator puts before it. */
+#define SLAB_HEADER_BYTES 128
+/* What the kernel holds ready for the next create (kernel/bpf/memalloc.c): so many on each CPU. */
+#define SLABS_READY_PER_CPU 3ull
 #define QUEUE_BYTES (10000ull * 8)
 #define OVERFLOW_BYTES (50000ull * 8)
 /* Counters and allowance for each CPU, histogram, policy. */
@@ -162,6 +166,16 @@ static uint64_t totals_bytes(uint64_t functions)
 	       MON_TOTALS_SPARE_BYTES;
 }
 
+/* The kernel rounds what it allocates, with its own header, up to a power of two. */
+static uint64_t slab_bytes(uint64_t bytes)
+{
+	uint64_t slab = THREAD_BYTES;
+
+	while (slab < bytes + SLAB_HEADER_BYTES)
+		slab *= 2;
+	return bytes ? slab : 0;
+}
+
 static uint64_t ring_wish(const struct mon_budget_want *want)
 {
 	uint64_t bytes = MON_RING_BYTES_DEFAULT;
@@ -177,7 +191,8 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 			  struct mon_budget_plan *plan_out)
 {
 	struct mon_budget_plan plan = {.ring_bytes = ring_bytes};
-	uint64_t thread_bytes = THREAD_BYTES * (want->arguments ? 2 : 1);
+	uint64_t thread_bytes =
+		THREAD_BYTES * (want->arguments ? 2 : 1) + slab_bytes(want->text_bytes);
 	uint64_t *bytes = plan.bytes;
 	uint64_t without_frames, least_ring, room;
 
@@ -186,6 +201,9 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_MAPS] =
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
 		4 * PAGE_BYTES; /* each of four arrays is rounded up to a page */
+	if (want->frames)
+		bytes[MON_BUDGET_MAPS] +=
+			want->cpus * SLABS_READY_PER_CPU * slab_bytes(want->text_bytes);
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;

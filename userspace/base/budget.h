@@ -76,6 +76,7 @@ struct mon_budget_want {
 	uint32_t threads; /* 0: as many as fit, at most MON_THREADS_MAX */
 	bool frames;	  /* return probes, so frames are kept */
 	bool arguments;
+	uint64_t text_bytes; /* of the strings and buffers that a thread's frames keep */
 	uint64_t symbols_bytes;
 };
 
