@@ -99,8 +99,10 @@ static __noinline bool mon_keep_texts(struct pt_regs *ctx, __u32 index)
 {
 	void *texts = mon_create(&thread_texts, bpf_get_current_task_btf());
 
-	if (!texts)
+	if (!texts) {
+		__sync_fetch_and_add(&live.run.texts_refused, 1);
 		return false;
+	}
 	mon_read_texts(ctx, mon_texts_at(texts, index));
 	return true;
 }

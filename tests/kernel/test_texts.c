@@ -124,6 +124,7 @@ static void assert_round(const struct expected *expected, char (*byte)(int numbe
 {
 	assert_int_equal(kept_count, TEXTS_CALLS);
 	assert_int_equal(plain_count, 0);
+	assert_int_equal(watch_run_counters(&watch).texts_refused, 0);
 	for (int i = 0; i < TEXTS_CALLS; i++) {
 		const struct kept *record = &kept[i];
 
