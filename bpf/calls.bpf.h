@@ -94,19 +94,6 @@ static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
 	return true;
 }
 
-/* Before the call can change them. False: the kernel had no memory, it goes without. */
-static __noinline bool mon_keep_texts(struct pt_regs *ctx, __u32 index)
-{
-	void *texts = mon_create(&thread_texts, bpf_get_current_task_btf());
-
-	if (!texts) {
-		__sync_fetch_and_add(&live.run.texts_refused, 1);
-		return false;
-	}
-	mon_read_texts(ctx, mon_texts_at(texts, index));
-	return true;
-}
-
 /* True: the return is wanted, and *session_out says which frame it closes. */
 static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 {
@@ -166,7 +153,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	frame->flags = 0;
 	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
 		frame->flags = MON_FRAME_ARGS;
-	if (setup.text_count && weight && mon_keep_texts(ctx, depth))
+	if (setup.text_count && weight && mon_keep_texts(ctx, thread, depth))
 		frame->flags |= MON_FRAME_TEXTS;
 	thread->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns(); /* last: what is measured should not be us */
@@ -223,7 +210,7 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 	struct mon_counters *count;
 	struct mon_thread *thread;
 	struct mon_call call = {};
-	void *texts;
+	bool has_texts;
 	int index;
 
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
@@ -272,14 +259,14 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 		if (arguments)
 			call.args = arguments->args[index & (MON_FRAMES_MAX - 1)];
 	}
-	if (setup.text_count && (frame->flags & MON_FRAME_TEXTS)) {
-		texts = bpf_task_storage_get(&thread_texts, task, NULL, 0);
-		if (texts)
-			call.texts = mon_texts_at(texts, index);
-	}
+	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
+	if (has_texts)
+		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);
 	mon_emit_call(count, &call);
+	if (has_texts)
+		mon_forget_texts(thread, index);
 }
 
 #endif

@@ -146,10 +146,12 @@ static __noinline void mon_emit_texts(struct mon_counters *count, const struct m
 	__sync_fetch_and_add(&count->emitted, 1);
 	mon_fill_call(event, call, MON_EVENT_CALL_TEXT);
 	mon_fill_arguments(event, call);
-	if (call->entry)
+	if (call->entry) {
+		bpf_probe_read_kernel(event + 1, setup.texts_bytes, mon_zeros);
 		mon_read_texts(call->entry, event + 1);
-	else
+	} else {
 		bpf_probe_read_kernel(event + 1, setup.texts_bytes, call->texts);
+	}
 	bpf_ringbuf_submit(event, mon_wakeup_flag(event, setup.text_record_bytes));
 }
 

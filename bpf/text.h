@@ -11,8 +11,6 @@
 #include <linux/types.h>
 #endif
 
-#include "bpf/frames.h"
-
 /* A string or a buffer that an argument points to. Arguments count from 1. */
 struct mon_text_choice {
 	__u8 argument;
@@ -51,16 +49,11 @@ struct mon_text {
 
 #define MON_CAPTURE_BYTES_DEFAULT 64
 
-/*
- * Texts of open calls lie in a storage of their own, in the place of their frame: the kernel takes
- * no value larger than 64 KB less its own header, so many texts must be short ones.
- */
-#define MON_TEXTS_THREAD_MAX_BYTES 60000u
-#define MON_TEXTS_THREAD_BYTES(count, capture_bytes) \
-	(MON_FRAMES_MAX * (count)*MON_TEXT_STRIDE_BYTES(capture_bytes))
-/* The most that fits: 918 bytes of one text, 446 of each of two, 294 of each of three. */
-#define MON_CAPTURE_BYTES_MAX(count) \
-	(((MON_TEXTS_THREAD_MAX_BYTES / MON_FRAMES_MAX / (count)-16) & ~7u) - 2)
+/* A record, call and texts, is what a reader may look at in one piece (MON_RING_READABLE_BYTES). */
+#define MON_TEXTS_CALL_MAX_BYTES (2048u - 120u)
+#define MON_TEXTS_CALL_BYTES(count, capture_bytes) ((count)*MON_TEXT_STRIDE_BYTES(capture_bytes))
+/* The most that fits: 1910 bytes of one text, 942 of each of two, 622 of each of three. */
+#define MON_CAPTURE_BYTES_MAX(count) (((MON_TEXTS_CALL_MAX_BYTES / (count)-16) & ~7u) - 2)
 
 _Static_assert(sizeof(struct mon_text) == 16, "MON_TEXT_STRIDE_BYTES");
 

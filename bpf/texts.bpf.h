@@ -12,8 +12,8 @@
 
 #include "maps.bpf.h"
 
-/* To clear with: one call of a helper instead of a loop that the verifier walks. */
-const char mon_zeros[MON_TEXTS_THREAD_MAX_BYTES / MON_FRAMES_MAX] = {};
+/* To clear with: one call of a helper, where a loop would be walked by the verifier. */
+const char mon_zeros[MON_TEXTS_CALL_MAX_BYTES] = {};
 
 static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct mon_text *text)
 {
@@ -26,7 +26,6 @@ static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct
 	MON_OPAQUE(argument);
 	MON_OPAQUE(length_argument);
 	from = (const void *)args[argument & 7];
-	bpf_probe_read_kernel(text->bytes, setup.text_room_bytes, mon_zeros);
 	text->slot = setup.texts[which].argument;
 	text->flags = 0;
 	text->room_bytes = setup.text_room_bytes;
@@ -57,7 +56,7 @@ static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct
 	}
 }
 
-/* @room: setup.texts_bytes of them. */
+/* @room: setup.texts_bytes of zeros. */
 static __always_inline void mon_read_texts(struct pt_regs *ctx, void *room)
 {
 	const __u32 stride = sizeof(struct mon_text) + setup.text_room_bytes;
@@ -74,11 +73,40 @@ static __always_inline void mon_read_texts(struct pt_regs *ctx, void *room)
 		mon_read_text(2, args, room + stride + stride);
 }
 
-/* Where the texts of a frame lie, in thread_texts. */
-static __always_inline void *mon_texts_at(void *texts, __u32 index)
+static __always_inline struct mon_texts_key mon_texts_key(const struct mon_thread *thread,
+							  __u32 index)
 {
-	MON_OPAQUE(index);
-	return texts + (index & (MON_FRAMES_MAX - 1)) * setup.texts_bytes;
+	return (struct mon_texts_key){.thread = (__u64)thread, .frame = index};
+}
+
+/* At entry, before the call can change them. False: no room, it goes without. */
+static __noinline bool mon_keep_texts(struct pt_regs *ctx, struct mon_thread *thread, __u32 index)
+{
+	struct mon_texts_key key = mon_texts_key(thread, index);
+	void *texts = NULL;
+
+	if (!bpf_map_update_elem(&open_texts, &key, mon_zeros, 0 /* BPF_ANY */))
+		texts = bpf_map_lookup_elem(&open_texts, &key);
+	if (!texts) {
+		__sync_fetch_and_add(&live.run.texts_refused, 1);
+		return false;
+	}
+	mon_read_texts(ctx, texts);
+	return true;
+}
+
+static __always_inline const void *mon_find_texts(const struct mon_thread *thread, __u32 index)
+{
+	struct mon_texts_key key = mon_texts_key(thread, index);
+
+	return bpf_map_lookup_elem(&open_texts, &key);
+}
+
+static __always_inline void mon_forget_texts(const struct mon_thread *thread, __u32 index)
+{
+	struct mon_texts_key key = mon_texts_key(thread, index);
+
+	bpf_map_delete_elem(&open_texts, &key);
 }
 
 #endif

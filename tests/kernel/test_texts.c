@@ -24,7 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -80,14 +79,26 @@ static void open_watch(const struct mon_capture_options *base, const char *symbo
 	options.text_count = 1;
 	options.texts[0] = (struct mon_text_choice){1, length};
 	options.capture_bytes = TEXTS_CAPTURE;
+	options.text_calls = options.text_calls ?: 100;
 	functions_add(&watch.set, target_path("texts", path, sizeof(path)), symbols);
 	watch_open(&watch, &options);
 	watch.on_record = keep;
 	kept_count = plain_count = 0;
 }
 
+/* Does the programs' memory hold texts of some call? */
+static bool holds_texts(void)
+{
+	char key[64];
+	int fd = watch.capture->object.fds[MON_MAP_TEXTS];
+
+	return fd >= 0 && bpf_map_get_next_key(fd, NULL, key) == 0;
+}
+
+/* However the calls ended, nothing of them is left. */
 static void close_watch(struct target *target)
 {
+	assert_false(holds_texts());
 	watch_free(&watch);
 	assert_int_equal(target_finish(target), 0);
 }
@@ -291,49 +302,88 @@ static void unfinished(void **state)
 		assert_int_equal(kept[0].call.flags,
 				 killed ? MON_CALL_THREAD_EXIT : MON_CALL_IN_FLIGHT);
 		assert_string_equal(kept[0].bytes, "blocks");
+		assert_false(holds_texts());
 		watch_free(&watch);
 		if (!killed)
 			assert_int_equal(target_finish(target), 0);
 	}
 }
 
-/* The storage that texts are read into does not even come to be; then 1 in 4 has its own. */
+/* 1 in 4 has its own text; the others have none. */
 static void sampled_out(void **state)
 {
 	struct mon_capture_options options = watch_options(MODE(state));
+	struct target *target = target_start("texts", "recursion", "60", NULL);
 
 	options.arg_count = 2;
-	for (int some = 0; some < 2; some++) {
-		struct target *target = target_start("texts", "recursion", "60", NULL);
-		int pidfd = (int)syscall(SYS_pidfd_open, target_pid(target), 0);
-		static char storage[MON_TEXTS_THREAD_MAX_BYTES];
-		int result;
+	open_watch(&options, "watched_recursion", 0);
+	mon_capture_write_policy(watch.capture, 0,
+				 (struct mon_policy){.sample = mon_sample_word(4)});
+	watch_attach(&watch, target_pid(target));
+	target_go(target);
+	assert_int_equal(target_done(target), 60);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch_counters(&watch, 0).calls, 60);
+	assert_int_equal(kept_count + watch_counters(&watch, 0).sampled_out, 60);
+	assert_in_range(kept_count, 1, 59);
+	for (size_t i = 0; i < kept_count; i++) {
+		char text[32];
 
-		assert_true(pidfd >= 0);
-		open_watch(&options, "watched_recursion", 0);
+		(void)snprintf(text, sizeof(text), "depth %d", (int)kept[i].call.args[1]);
+		assert_string_equal(kept[i].bytes, text);
+	}
+	close_watch(target);
+}
+
+/* While a call is open: one that was chosen has its texts in memory, one that was not has none. */
+static void not_chosen_not_read(void **state)
+{
+	const struct mon_capture_options options = watch_options(MODE(state));
+
+	for (int chosen = 0; chosen < 2; chosen++) {
+		struct target *target = target_start("texts", "blocks", NULL);
+
+		open_watch(&options, "watched_blocks", 0);
 		mon_capture_write_policy(
 			watch.capture, 0,
-			(struct mon_policy){.sample = some ? mon_sample_word(4) : MON_SAMPLE_NONE});
+			(struct mon_policy){.sample = chosen ? MON_SAMPLE_ALL : MON_SAMPLE_NONE});
 		watch_attach(&watch, target_pid(target));
 		target_go(target);
-		assert_int_equal(target_done(target), 60);
-		result = bpf_map_lookup_elem(watch.capture->object.fds[MON_MAP_TEXTS], &pidfd,
-					     storage);
-		assert_int_equal(result, kept_count || some ? 0 : -ENOENT);
+		(void)target_wait_line(target, "blocked", PROCESS_TIMEOUT_MS);
+		while (watch_counters(&watch, 0).calls == 0 || (chosen && !holds_texts()))
+			(void)sched_yield();
+		assert_int_equal(holds_texts(), chosen);
+		process_say(target_process(target), "go on");
+		assert_int_equal(target_done(target), 1);
 		watch_close_probes(&watch);
 		watch_check(&watch);
-		assert_int_equal(watch_counters(&watch, 0).calls, 60);
-		assert_int_equal(kept_count + watch_counters(&watch, 0).sampled_out, 60);
-		assert_true(some ? kept_count > 0 && kept_count < 60 : kept_count == 0);
-		for (size_t i = 0; i < kept_count; i++) {
-			char text[32];
-
-			(void)snprintf(text, sizeof(text), "depth %d", (int)kept[i].call.args[1]);
-			assert_string_equal(kept[i].bytes, text);
-		}
-		(void)close(pidfd);
+		assert_int_equal(kept_count, chosen);
 		close_watch(target);
 	}
+}
+
+/* More open calls than there is room for: the others are kept without, and counted. */
+static void no_room(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct target *target = target_start("texts", "recursion", "60", NULL);
+
+	options.arg_count = 2;
+	options.text_calls = 10;
+	open_watch(&options, "watched_recursion", 0);
+	watch_attach(&watch, target_pid(target));
+	target_go(target);
+	assert_int_equal(target_done(target), 60);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(kept_count, 10);
+	assert_int_equal(plain_count, 50);
+	assert_int_equal(watch_run_counters(&watch).texts_refused, 50);
+	for (size_t i = 0; i < kept_count; i++) /* innermost first; those that came first */
+		assert_int_equal(kept[i].call.args[1], 51 + i);
+	assert_string_equal(kept[9].bytes, "depth 60");
+	close_watch(target);
 }
 
 /* The most of each: as many texts as there may be, as long as they may be. */
@@ -345,6 +395,7 @@ static void largest(void **state)
 	struct mon_capture *capture = NULL;
 
 	options.function_count = 1;
+	options.text_calls = 100;
 	for (int returns = 0; returns < 2; returns++)
 		for (uint32_t count = 1; count <= MON_TEXTS_MAX; count++) {
 			options.returns = returns;
@@ -366,8 +417,10 @@ int main(int argc, char **argv)
 		const char *name;
 		CMUnitTestFunction body;
 	} in_each_mode[] = {
-		{"strings", strings},	{"buffers", buffers},	    {"recursion", recursion},
-		{"longjmps", longjmps}, {"unfinished", unfinished}, {"sampled_out", sampled_out},
+		{"strings", strings},	    {"buffers", buffers},
+		{"recursion", recursion},   {"not_chosen_not_read", not_chosen_not_read},
+		{"no_room", no_room},	    {"longjmps", longjmps},
+		{"unfinished", unfinished}, {"sampled_out", sampled_out},
 		{"largest", largest},
 	};
 	static struct CMUnitTest tests[MON_ARRAY_COUNT(in_each_mode) * MON_ARRAY_COUNT(modes)];

@@ -110,7 +110,7 @@ static void the_least_is_the_least(void **state)
 		want.threads = random >> 37 & 1 ? (uint32_t)(random >> 20 & 1023) + 1 : 0;
 		want.ring_bytes = random >> 36 & 1 ? 4096ull << (random >> 30 & 15) : 0;
 		want.symbols_bytes = random >> 10 & 0xfffff;
-		want.text_bytes = random >> 9 & 1 ? random >> 44 & 0xffff : 0;
+		want.text_bytes = random >> 9 & 1 ? random >> 44 & 0x7ff : 0;
 		assert_int_equal(mon_budget_plan(&want, &plan), -ENOMEM);
 		want.limit_bytes = plan.least_bytes;
 		assert_int_equal(mon_budget_plan(&want, &second), 0);

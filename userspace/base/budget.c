@@ -137,10 +137,8 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define PROCESS_BYTES (8ull << 20)
 /* A kernel slab for 64 frames and its header, and a second one when arguments are kept. */
 #define THREAD_BYTES 4096ull
-/* struct bpf_local_storage_elem and what the allocator puts before it. */
-#define SLAB_HEADER_BYTES 128
-/* What the kernel holds ready for the next create (kernel/bpf/memalloc.c): so many on each CPU. */
-#define SLABS_READY_PER_CPU 3ull
+/* Of a hash map: the entry's own header, its key, and its share of the buckets. */
+#define TEXT_ENTRY_BYTES 112
 #define QUEUE_BYTES (10000ull * 8)
 #define OVERFLOW_BYTES (50000ull * 8)
 /* Counters and allowance for each CPU, histogram, policy. */
@@ -166,14 +164,18 @@ static uint64_t totals_bytes(uint64_t functions)
 	       MON_TOTALS_SPARE_BYTES;
 }
 
-/* The kernel rounds what it allocates, with its own header, up to a power of two. */
-static uint64_t slab_bytes(uint64_t bytes)
+/* A fixed table: the kernel has it all from the start. */
+static uint64_t text_bytes(const struct mon_budget_want *want, uint32_t *calls_out)
 {
-	uint64_t slab = THREAD_BYTES;
+	uint64_t call_bytes = want->text_bytes + TEXT_ENTRY_BYTES, calls;
 
-	while (slab < bytes + SLAB_HEADER_BYTES)
-		slab *= 2;
-	return bytes ? slab : 0;
+	if (!want->frames || !want->text_bytes)
+		return 0;
+	calls = MON_TEXT_CALLS_BYTES / call_bytes;
+	if (calls > MON_TEXT_CALLS_MAX)
+		calls = MON_TEXT_CALLS_MAX;
+	*calls_out = calls ? (uint32_t)calls : 1;
+	return *calls_out * call_bytes;
 }
 
 static uint64_t ring_wish(const struct mon_budget_want *want)
@@ -191,8 +193,7 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 			  struct mon_budget_plan *plan_out)
 {
 	struct mon_budget_plan plan = {.ring_bytes = ring_bytes};
-	uint64_t thread_bytes =
-		THREAD_BYTES * (want->arguments ? 2 : 1) + slab_bytes(want->text_bytes);
+	uint64_t thread_bytes = THREAD_BYTES * (want->arguments ? 2 : 1);
 	uint64_t *bytes = plan.bytes;
 	uint64_t without_frames, least_ring, room;
 
@@ -200,10 +201,8 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_RING] = plan.ring_bytes;
 	bytes[MON_BUDGET_MAPS] =
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
-		4 * PAGE_BYTES; /* each of four arrays is rounded up to a page */
-	if (want->frames)
-		bytes[MON_BUDGET_MAPS] +=
-			want->cpus * SLABS_READY_PER_CPU * slab_bytes(want->text_bytes);
+		4 * PAGE_BYTES + /* each of four arrays is rounded up to a page */
+		text_bytes(want, &plan.text_calls);
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;

@@ -12,7 +12,6 @@
 #include "bpf/monbpf.skel.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
@@ -139,7 +138,8 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
 		 0},
-		{skeleton->maps.thread_texts, MON_MAP_TEXTS, returns && options->text_count, 0},
+		{skeleton->maps.open_texts, MON_MAP_TEXTS, returns && options->text_count,
+		 options->text_calls},
 		{skeleton->maps.thread_names, MON_MAP_NAMES, !returns, 0},
 		{skeleton->maps.tgids, MON_MAP_TGIDS, !options->all_processes, 0},
 		{skeleton->maps.bss, MON_MAP_LIVE, true, 0},
@@ -160,37 +160,6 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 			return result;
 	}
 	return 0;
-}
-
-/*
- * A task storage wants a BTF type of its value's very size, which for texts is known only now: an
- * array of bytes, written here. libbpf can resize a map, but not the type that goes with it.
- */
-static int make_texts_map(struct bpf_map *map, const struct mon_capture_options *options)
-{
-	uint32_t bytes = MON_TEXTS_THREAD_BYTES(options->text_count, options->capture_bytes);
-	LIBBPF_OPTS(bpf_map_create_opts, create, .map_flags = BPF_F_NO_PREALLOC);
-	struct btf *btf = btf__new_empty();
-	int key, byte, value, result, fd = -1;
-
-	if (!btf)
-		return -errno;
-	key = btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
-	byte = btf__add_int(btf, "unsigned char", 1, 0);
-	value = btf__add_array(btf, key, byte, bytes);
-	result = key < 0 ? key : byte < 0 ? byte : value < 0 ? value : btf__load_into_kernel(btf);
-	if (!result) {
-		create.btf_fd = (uint32_t)btf__fd(btf);
-		create.btf_key_type_id = (uint32_t)key;
-		create.btf_value_type_id = (uint32_t)value;
-		fd = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, "thread_texts", sizeof(int), bytes,
-				    0, &create);
-		result = fd < 0 ? fd : bpf_map__reuse_fd(map, fd);
-	}
-	if (fd >= 0)
-		(void)close(fd); /* the map has its own */
-	btf__free(btf);
-	return result;
 }
 
 /* "verification time 1234 usec" is in each program's log. */
@@ -220,8 +189,10 @@ static int load(const struct mon_capture_options *options, struct message *messa
 		return -errno;
 	fill_setup((struct mon_setup *)&skeleton->rodata->setup, options, message->cpu_count);
 	result = size_maps(skeleton, options, message->cpu_count, maps);
-	if (!result && options->returns && options->text_count)
-		result = make_texts_map(skeleton->maps.thread_texts, options);
+	if (!result && options->text_count)
+		result = bpf_map__set_value_size(
+			skeleton->maps.open_texts,
+			MON_TEXTS_CALL_BYTES(options->text_count, options->capture_bytes));
 	if (result)
 		return result;
 	choose_programs(skeleton, options, programs);
@@ -383,9 +354,8 @@ static int check_options(const struct mon_capture_options *options)
 	    ring > 1ull << 31 || (ring & (ring - 1)) || options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;
 	if (options->text_count &&
-	    (!options->capture_bytes || options->capture_bytes > UINT16_MAX ||
-	     MON_TEXTS_THREAD_BYTES(options->text_count, options->capture_bytes) >
-		     MON_TEXTS_THREAD_MAX_BYTES))
+	    (!options->capture_bytes || !options->text_calls ||
+	     options->capture_bytes > MON_CAPTURE_BYTES_MAX(options->text_count)))
 		return -EINVAL;
 	for (uint32_t i = 0; i < options->text_count; i++)
 		if (!options->texts[i].argument ||

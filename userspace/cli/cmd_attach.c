@@ -369,7 +369,7 @@ int mon_cli_attach(int argc, char **argv)
 			break;
 		case CAPTURE:
 			if (mon_parse_number(optarg, 1, MON_CAPTURE_BYTES_MAX(1), &number))
-				return usage("--capture-bytes wants a number from 1 to 918, not",
+				return usage("--capture-bytes wants a number from 1 to 1910, not",
 					     optarg);
 			config.capture_bytes = (uint32_t)number;
 			break;

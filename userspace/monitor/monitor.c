@@ -62,8 +62,8 @@ static int plan_memory(struct mon_monitor *monitor, struct mon_error *error)
 		.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
 		.frames = monitor->returns,
 		.arguments = config->arg_count > 0,
-		.text_bytes = config->text_count ? MON_TEXTS_THREAD_BYTES(config->text_count,
-									  config->capture_bytes)
+		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
+									config->capture_bytes)
 						 : 0,
 		.symbols_bytes = mon_watched_bytes(&monitor->watched),
 	};
@@ -117,6 +117,7 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.arg_count = config->arg_count,
 		.text_count = config->text_count,
 		.capture_bytes = config->capture_bytes,
+		.text_calls = monitor->returns ? monitor->plan.text_calls : 1,
 		.returns = monitor->returns,
 		.all_processes = config->binary != NULL,
 	};
@@ -616,8 +617,8 @@ static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcom
 	mon_capture_read_run_counters(monitor->capture, &run);
 	if (run.texts_refused)
 		mon_log(MON_LOG_WARNING,
-			"%llu kept calls are without their strings and buffers: the kernel had no "
-			"memory for them",
+			"%llu kept calls are without their strings and buffers: more calls were "
+			"open than there is room for",
 			(unsigned long long)run.texts_refused);
 	outcome->foreign_hits = run.foreign_hits;
 	outcome->missed = mon_capture_missed(monitor->capture);

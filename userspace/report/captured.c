@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define TEXTS_SHOWN_MAX 7 /* the return value and six arguments */
-#define BYTES_SHOWN_MAX 1024
+#define BYTES_SHOWN_MAX 2048
 
 struct captured {
 	int slot;
@@ -130,7 +130,7 @@ static void print_text(const struct captured *text, FILE *out)
 int mon_captured_fill(sqlite3 *database, int64_t call_id, struct mon_table *table, size_t column,
 		      struct mon_error *error)
 {
-	static const char sql[] = "SELECT slot, true_bytes, substr(value, 1, 1024) FROM call_text"
+	static const char sql[] = "SELECT slot, true_bytes, substr(value, 1, 2048) FROM call_text"
 				  " WHERE call_id = ?1 ORDER BY slot LIMIT 7";
 	bool json = mon_table_column(table, column)->kind == MON_CELL_JSON;
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
@@ -140,7 +140,7 @@ int mon_captured_fill(sqlite3 *database, int64_t call_id, struct mon_table *tabl
 	char *cell = NULL;
 	FILE *out;
 
-	_Static_assert(BYTES_SHOWN_MAX == 1024 && TEXTS_SHOWN_MAX == 7, "the query");
+	_Static_assert(BYTES_SHOWN_MAX == 2048 && TEXTS_SHOWN_MAX == 7, "the query");
 	if (result)
 		return result;
 	out = open_memstream(&cell, &size);

@@ -38,9 +38,9 @@ struct mon_cell {
 	char *text; /* as the database holds it: escaped when printed */
 };
 
-#define MON_TABLE_TEXT_MAX 4000	 /* bytes of one cell that are kept */
-#define MON_TABLE_JSON_MAX 65536 /* of one of JSON, which must not be cut */
-#define MON_TABLE_NAME_WIDTH 48	 /* characters of a text cell without --wide */
+#define MON_TABLE_TEXT_MAX 4000	  /* bytes of one cell that are kept */
+#define MON_TABLE_JSON_MAX 131072 /* of one of JSON, which must not be cut */
+#define MON_TABLE_NAME_WIDTH 48	  /* characters of a text cell without --wide */
 
 struct mon_table;
 
