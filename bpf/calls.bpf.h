@@ -37,6 +37,8 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 	};
 	__u64 args[MON_EVENT_ARGS_MAX];
 
+	if (setup.text_count)
+		call.entry = ctx;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -66,6 +68,8 @@ static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids i
 	__u64 args[MON_EVENT_ARGS_MAX];
 	struct mon_name *name;
 
+	if (setup.text_count)
+		call.entry = ctx;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -149,6 +153,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	frame->flags = 0;
 	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
 		frame->flags = MON_FRAME_ARGS;
+	if (setup.text_count && weight && mon_keep_texts(ctx, thread, depth))
+		frame->flags |= MON_FRAME_TEXTS;
 	thread->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns(); /* last: what is measured should not be us */
 	*session_out = mon_session_word(frame->start_ns, depth);
@@ -204,6 +210,7 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 	struct mon_counters *count;
 	struct mon_thread *thread;
 	struct mon_call call = {};
+	bool has_texts;
 	int index;
 
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
@@ -252,9 +259,14 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 		if (arguments)
 			call.args = arguments->args[index & (MON_FRAMES_MAX - 1)];
 	}
+	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
+	if (has_texts)
+		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);
 	mon_emit_call(count, &call);
+	if (has_texts)
+		mon_forget_texts(thread, index);
 }
 
 #endif

@@ -89,7 +89,7 @@ struct mon_run_counters {
 	__u64 tasks_unnamed;   /* task records the ring refused */
 	__u64 execs;	       /* watched processes that called exec */
 	__u64 forks;	       /* children made by watched processes */
-	__u64 reserved;
+	__u64 texts_refused;   /* chosen calls kept without what their arguments point to */
 	__u32 fork_pids[MON_FORKS_REMEMBERED]; /* slot = forks % MON_FORKS_REMEMBERED */
 };
 

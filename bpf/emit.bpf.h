@@ -6,7 +6,7 @@
 #ifndef MON_EMIT_BPF_H
 #define MON_EMIT_BPF_H
 
-#include "maps.bpf.h"
+#include "texts.bpf.h"
 
 #define MON_RING_HEADER_BYTES 8
 
@@ -14,8 +14,9 @@
  * Wakes the reader when a record reaches into the next share of the ring, else not: a wakeup costs
  * the target 9.7 us, and the kernel's own choice never fires for a reader that acknowledges late.
  * The reader's timer does the rest. The ring's data is one run of addresses (twice over, so that a
- * record may wrap), so the record's own address tells, without a word that all CPUs write. Where the shares begin
- * does not matter; the verifier wants to see a difference of pointers, not a pointer.
+ * record may wrap), so the record's own address tells, without a word that all CPUs write. Where
+ * the shares begin does not matter; the verifier wants to see a difference of pointers, not a
+ * pointer.
  */
 static __always_inline __u64 mon_wakeup_flag(const void *event, __u32 bytes)
 {
@@ -65,7 +66,9 @@ struct mon_call {
 	__u64 child_ns;
 	__u64 ret;
 	__u64 born_ns;
-	const __u64 *args; /* of [MON_EVENT_ARGS_MAX], or NULL */
+	const __u64 *args;     /* of [MON_EVENT_ARGS_MAX], or NULL */
+	const void *texts;     /* those of its frame, or NULL */
+	struct pt_regs *entry; /* it is being entered: texts are read now; or NULL */
 	__u32 tgid;
 	__u32 tid;
 	__u32 function;
@@ -93,32 +96,11 @@ static __always_inline bool mon_reader_is_late(const struct mon_call *call)
 	       (__s64)setup.reader_timeout_ns;
 }
 
-static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
+/* All of it but the arguments, which a record may not have room for. */
+static __always_inline void mon_fill_call(struct mon_call_event *event, const struct mon_call *call,
+					  __u8 kind)
 {
-	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
-	const __u32 bytes = setup.arg_count ? sizeof(struct mon_call_event)
-					    : MON_CALL_EVENT_BARE_BYTES;
-	struct mon_call_event *event;
-
-	if (closed) {
-		mon_count_closed(count, closed);
-		return;
-	}
-	if (mon_reader_is_late(call)) {
-		__sync_fetch_and_add(&count->gate_closed, 1);
-		return;
-	}
-	if (setup.arg_count)
-		event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
-	else
-		event = bpf_ringbuf_reserve(&ring, MON_CALL_EVENT_BARE_BYTES, 0);
-	if (!event) {
-		__sync_fetch_and_add(&count->ring_full, 1);
-		return;
-	}
-	/* Counted before it can be seen: the reader never knows of more than the counters. */
-	__sync_fetch_and_add(&count->emitted, 1);
-	event->kind = MON_EVENT_CALL;
+	event->kind = kind;
 	event->version = MON_EVENT_VERSION;
 	event->flags = call->flags;
 	event->function = call->function;
@@ -134,14 +116,74 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 	event->cpu = call->cpu;
 	event->depth = call->depth;
 	event->arg_count = 0;
-	if (setup.arg_count) {
-		if (call->args)
-			event->arg_count = setup.arg_count;
+}
+
+static __always_inline void mon_fill_arguments(struct mon_call_event *event,
+					       const struct mon_call *call)
+{
+	if (setup.arg_count && call->args)
+		event->arg_count = setup.arg_count;
 #pragma unroll
-		for (int i = 0; i < MON_EVENT_ARGS_MAX; i++)
-			event->args[i] = call->args ? call->args[i] : 0;
+	for (int i = 0; i < MON_EVENT_ARGS_MAX; i++)
+		event->args[i] = call->args ? call->args[i] : 0;
+}
+
+static __always_inline void mon_emit_plain(struct mon_counters *count, const struct mon_call *call)
+{
+	const __u32 bytes =
+		setup.arg_count ? sizeof(struct mon_call_event) : MON_CALL_EVENT_BARE_BYTES;
+	struct mon_call_event *event;
+
+	if (setup.arg_count)
+		event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	else
+		event = bpf_ringbuf_reserve(&ring, MON_CALL_EVENT_BARE_BYTES, 0);
+	if (!event) {
+		__sync_fetch_and_add(&count->ring_full, 1);
+		return;
 	}
+	/* Counted before it can be seen: the reader never knows of more than the counters. */
+	__sync_fetch_and_add(&count->emitted, 1);
+	mon_fill_call(event, call, MON_EVENT_CALL);
+	if (setup.arg_count)
+		mon_fill_arguments(event, call);
 	bpf_ringbuf_submit(event, mon_wakeup_flag(event, bytes));
+}
+
+/* Call and texts in one record, so that neither can be lost without the other. */
+static __noinline void mon_emit_texts(struct mon_counters *count, const struct mon_call *call)
+{
+	struct mon_call_event *event;
+
+	event = bpf_ringbuf_reserve(&ring, setup.text_record_bytes, 0);
+	if (!event) {
+		__sync_fetch_and_add(&count->ring_full, 1);
+		return;
+	}
+	__sync_fetch_and_add(&count->emitted, 1);
+	mon_fill_call(event, call, MON_EVENT_CALL_TEXT);
+	mon_fill_arguments(event, call);
+	if (call->entry) {
+		bpf_probe_read_kernel(event + 1, setup.texts_bytes, mon_zeros);
+		mon_read_texts(call->entry, event + 1);
+	} else {
+		bpf_probe_read_kernel(event + 1, setup.texts_bytes, call->texts);
+	}
+	bpf_ringbuf_submit(event, mon_wakeup_flag(event, setup.text_record_bytes));
+}
+
+static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
+{
+	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
+
+	if (closed)
+		mon_count_closed(count, closed);
+	else if (mon_reader_is_late(call))
+		__sync_fetch_and_add(&count->gate_closed, 1);
+	else if (setup.text_count && (call->texts || call->entry))
+		mon_emit_texts(count, call);
+	else
+		mon_emit_plain(count, call);
 }
 
 /* Arguments beyond what the run captures are 0: six registers would leak what nobody asked for. */

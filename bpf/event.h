@@ -5,7 +5,8 @@
  * Compiled by both compilers: bpf/ fills them, userspace/pipeline/ validates and stores them. Every
  * byte is a named field and is written before submit, so no kernel memory ever leaves through a
  * gap. A call record is written without its `args` when the run captures no arguments: 72 bytes
- * cross the ring instead of 120. Record and ring header (8 bytes) never exceed 128 bytes.
+ * cross the ring instead of 120. Record and ring header (8 bytes) never exceed 128 bytes, but for
+ * runs that capture strings or buffers (struct mon_text), whose records are of one size, too.
  */
 #ifndef MON_EVENT_H
 #define MON_EVENT_H
@@ -14,6 +15,8 @@
 #include <linux/types.h>
 #include <stddef.h>
 #endif
+
+#include "bpf/text.h"
 
 #define MON_EVENT_VERSION 1
 #define MON_EVENT_ARGS_MAX 6
@@ -24,6 +27,7 @@
 enum mon_event_kind {
 	MON_EVENT_CALL = 1, /* struct mon_call_event */
 	MON_EVENT_TASK = 2, /* struct mon_task_event: once for each thread, before its first call */
+	MON_EVENT_CALL_TEXT = 3, /* all of struct mon_call_event, then the run's texts */
 };
 
 /*
@@ -41,7 +45,7 @@ enum mon_call_flag {
 #define MON_CALL_UNFINISHED 0x3f /* any of the above */
 
 struct mon_call_event {
-	__u8 kind;	/* MON_EVENT_CALL */
+	__u8 kind;	/* MON_EVENT_CALL or MON_EVENT_CALL_TEXT */
 	__u8 version;	/* MON_EVENT_VERSION */
 	__u16 flags;	/* enum mon_call_flag */
 	__u32 function; /* attach cookie: index into the run's function table */

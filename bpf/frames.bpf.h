@@ -57,6 +57,7 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	struct mon_arguments *arguments;
 	struct mon_counters *count;
 	struct mon_frame *frame;
+	bool has_texts;
 	__u32 index;
 
 	if (drop->depth <= drop->keep)
@@ -87,10 +88,15 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 		if (arguments)
 			call.args = arguments->args[index];
 	}
+	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
+	if (has_texts)
+		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(drop->task, thread->tgid, thread->tid, thread->born_ns,
 			      &thread->named);
 	mon_emit_call(count, &call);
+	if (has_texts)
+		mon_forget_texts(thread, index);
 	return 0;
 }
 

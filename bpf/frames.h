@@ -16,7 +16,8 @@
 #define MON_FRAMES_MAX 64
 
 enum mon_frame_flag {
-	MON_FRAME_ARGS = 1 << 0, /* its arguments were kept */
+	MON_FRAME_ARGS = 1 << 0,  /* its arguments were kept */
+	MON_FRAME_TEXTS = 1 << 1, /* what they point to, too */
 };
 
 struct mon_frame {

@@ -81,6 +81,23 @@ struct {
 	__type(value, struct mon_arguments);
 } thread_arguments SEC(".maps");
 
+/*
+ * What arguments point to, of the chosen calls that are open: all texts of one call, each a struct
+ * mon_text and its room. Not in task storage: since 6.19 (f484f4a3e058) the kernel has no memory
+ * for values above 8 KB there, and a thread would hold room for 64 calls, most of them never open.
+ */
+struct mon_texts_key {
+	__u64 thread; /* address of its struct mon_thread: no other has it */
+	__u64 frame;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct mon_texts_key));
+	__uint(value_size, sizeof(struct mon_text));
+} open_texts SEC(".maps");
+
 /* Who a thread is, for runs without frames: the head of struct mon_thread. */
 struct mon_name {
 	__u32 named;

@@ -8,6 +8,7 @@
 
 #include "bpf/counters.h"
 #include "bpf/policy.h"
+#include "bpf/text.h"
 
 #define MON_TGIDS_MAX 64 /* processes watched by one capture */
 
@@ -25,6 +26,14 @@ struct mon_setup {
 	__u8 filter;		 /* only the processes told; else all */
 	__u8 allowance;		 /* some function is sampled by `auto` */
 	__u8 reserved[5];
+	/* All 0 without texts. The sums are made once, so that the verifier need not. */
+	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
+	__u32 capture_bytes;		 /* of each, at most */
+	__u32 text_room_bytes;		 /* MON_TEXT_ROOM_BYTES */
+	__u32 texts_bytes;		 /* of one call: all of them with their headers */
+	__u32 text_record_bytes;	 /* call and texts */
+	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
+	__u32 reserved2;
 };
 
 /* Plain data of the programs, mapped by capture/. */
@@ -40,7 +49,7 @@ struct mon_live {
 	__u64 heartbeat_ns;
 };
 
-_Static_assert(sizeof(struct mon_setup) == 56, "layout");
+_Static_assert(sizeof(struct mon_setup) == 88, "layout");
 _Static_assert(sizeof(struct mon_live) == 152, "layout");
 
 #endif

@@ -44,6 +44,7 @@ $(BUILD)/tests/targets/libtarget.so: tests/targets/lib/target.c tests/targets/ta
 
 $(BUILD)/tests/targets/calls_nopie $(BUILD)/tests/targets/calls_static: tests/targets/calls.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
+$(BUILD)/tests/targets/texts: tests/targets/texts.h
 
 $(HARNESS): $(HARNESS_OBJECTS)
 	$(say) AR $@

@@ -34,6 +34,8 @@ void watch_open(struct watch *watch, const struct mon_capture_options *options)
 		.size_bytes = watch->options.ring_bytes,
 		.function_count = watch->options.function_count,
 		.arg_count = watch->options.arg_count,
+		.text_count = watch->options.text_count,
+		.capture_bytes = watch->options.capture_bytes,
 	};
 	assert_int_equal(mon_ring_new(&ring, &watch->ring), 0);
 }
@@ -61,7 +63,10 @@ static void take(struct watch *watch, const struct mon_record *record)
 	records->weight += call->weight;
 	records->pid = call->pid;
 	memset(&records->last, 0, sizeof(records->last));
-	memcpy(&records->last, call, record->size_bytes);
+	memcpy(&records->last, call,
+	       record->size_bytes < sizeof(*call) ? record->size_bytes : sizeof(*call));
+	if (watch->on_record)
+		watch->on_record(record);
 	records->finished += !(call->flags & MON_CALL_UNFINISHED);
 	records->entry_only += !!(call->flags & MON_CALL_ENTRY_ONLY);
 	records->unreturned += !!(call->flags & MON_CALL_UNRETURNED);

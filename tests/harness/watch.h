@@ -28,6 +28,7 @@ struct watch {
 	struct mon_function_set set;
 	struct watch_records *records; /* by function */
 	uint64_t tasks;
+	void (*on_record)(const struct mon_record *record); /* each call's, or NULL */
 };
 
 /* What most tests want: every call with its return, as many threads as they like. */

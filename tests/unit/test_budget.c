@@ -91,6 +91,32 @@ static void the_default_plan(void **state)
 	assert_true(plan.total_bytes <= want.limit_bytes);
 }
 
+/* One table for all threads: many short texts, few long ones, and none that nobody asked for. */
+static void strings_and_buffers_have_their_share(void **state)
+{
+	struct mon_budget_want want = {.limit_bytes = MON_BUDGET_DEFAULT_BYTES,
+				       .functions = 10,
+				       .cpus = 2,
+				       .frames = true};
+	struct mon_budget_plan without, plan;
+
+	(void)state;
+	assert_int_equal(mon_budget_plan(&want, &without), 0);
+	assert_int_equal(without.text_calls, 0);
+	for (want.text_bytes = 24; want.text_bytes <= 1928; want.text_bytes += 8) {
+		uint64_t bytes;
+
+		assert_int_equal(mon_budget_plan(&want, &plan), 0);
+		bytes = plan.bytes[MON_BUDGET_MAPS] - without.bytes[MON_BUDGET_MAPS];
+		assert_in_range(plan.text_calls, 500, MON_TEXT_CALLS_MAX);
+		assert_true(bytes > plan.text_calls * want.text_bytes);
+		assert_true(bytes <= MON_TEXT_CALLS_BYTES);
+	}
+	want.frames = false; /* then no call is ever open */
+	assert_int_equal(mon_budget_plan(&want, &plan), 0);
+	assert_int_equal(plan.text_calls, 0);
+}
+
 /* Whatever is wanted: what the plan calls the least does, and one byte less does not. */
 static void the_least_is_the_least(void **state)
 {
@@ -110,6 +136,7 @@ static void the_least_is_the_least(void **state)
 		want.threads = random >> 37 & 1 ? (uint32_t)(random >> 20 & 1023) + 1 : 0;
 		want.ring_bytes = random >> 36 & 1 ? 4096ull << (random >> 30 & 15) : 0;
 		want.symbols_bytes = random >> 10 & 0xfffff;
+		want.text_bytes = random >> 9 & 1 ? random >> 44 & 0x7ff : 0;
 		assert_int_equal(mon_budget_plan(&want, &plan), -ENOMEM);
 		want.limit_bytes = plan.least_bytes;
 		assert_int_equal(mon_budget_plan(&want, &second), 0);
@@ -126,6 +153,7 @@ int main(void)
 		cmocka_unit_test(the_nth_reservation_fails_once),
 		cmocka_unit_test(two_threads_never_pass_it_together),
 		cmocka_unit_test(the_default_plan),
+		cmocka_unit_test(strings_and_buffers_have_their_share),
 		cmocka_unit_test(the_least_is_the_least),
 	};
 

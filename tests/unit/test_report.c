@@ -291,6 +291,8 @@ static void hostile_values_do_no_harm(void **state)
 		" mode='\\' WHERE id=1; UPDATE run SET started_wall_ns=9223372036854775807,"
 		" ended_ns='x', target=char(27)||'[2J'; UPDATE call SET duration_ns="
 		"9223372036854775807, weight='x', task_id=99, start_ns=9223372036854775807;"
+		"INSERT INTO call_text VALUES(1,-9,'x',zeroblob(3000000)),(1,2,1.5,'\xff\x1b'),"
+		"(1,3,-1,x'ff1b5b');"
 		"UPDATE ledger SET count=-1; UPDATE breaker_event SET at_ns='x', to_state=x'ff'");
 	sqlite3_close(database);
 	for (int i = 0; i < 12; i++) {
@@ -310,6 +312,76 @@ static void hostile_values_do_no_harm(void **state)
 		if (options.format == MON_REPORT_JSON)
 			assert_null(strchr(text, '\xff'));
 	}
+}
+
+/* As text where it is text, else in hexadecimal; how long it was; and no escape as it came. */
+static void captured_texts_are_shown(void **state)
+{
+	static const struct {
+		enum mon_report_format format;
+		const char *parts[8];
+	} cases[] = {
+		{MON_REPORT_TABLE,
+		 {"ARGUMENTS  CAPTURED",
+		  "1: \"\\x1b[31mred\\x0a\", 2: \"caf\xc3\xa9\"... of 80000000",
+		  "1: unreadable, 2: 0x00ff... of 18446744073709551615, 3: \"\"",
+		  "1       1         0  -          -\n"}},
+		{MON_REPORT_CSV,
+		 {",call_id,captured\n",
+		  ",1,\"1: \"\"\\x1b[31mred\\x0a\"\", 2: \"\"caf\xc3\xa9\"\"... of 80000000\"\n",
+		  ",3,\n"}},
+		{MON_REPORT_JSON,
+		 {"\"captured\": [{\"slot\": 1, \"true_bytes\": 9, \"text\": "
+		  "\"\\u001b[31mred\\u000a\"},"
+		  " {\"slot\": 2, \"true_bytes\": 80000000, \"text\": \"caf\xc3\xa9\"}]",
+		  "\"captured\": [{\"slot\": 1, \"true_bytes\": null, \"text\": null},"
+		  " {\"slot\": 2, \"true_bytes\": 18446744073709551615, \"hex\": \"00ff\"},"
+		  " {\"slot\": 3, \"true_bytes\": 0, \"text\": \"\"}]",
+		  "\"captured\": null"}},
+	};
+	sqlite3 *database = open_fixture();
+
+	(void)state;
+	run_sql(database, "INSERT INTO call_text VALUES(1,1,9,x'1b5b33316d7265640a'),"
+			  "(1,2,80000000,x'636166c3a9'),(2,1,NULL,x''),(2,2,-1,x'00ff'),"
+			  "(2,3,0,x'')");
+	sqlite3_close(database);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
+		MON_FREE char *text = NULL;
+		struct mon_error error;
+
+		assert_int_equal(report((struct mon_report_options){.slowest = 3,
+								    .wide = true,
+								    .format = cases[i].format},
+					&text, &error),
+				 0);
+		for (size_t part = 0; cases[i].parts[part]; part++)
+			if (!strstr(text, cases[i].parts[part]))
+				fail_msg("not there: %s\n%s", cases[i].parts[part], text);
+	}
+}
+
+/* The most that can be captured, each byte of it escaped: valid JSON, no crash. */
+static void captured_texts_are_not_cut_in_json(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+	size_t escapes = 0;
+
+	(void)state;
+	run_sql(database, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE "
+			  "i<9) INSERT INTO call_text SELECT 1,i,NULL,"
+			  "CAST(replace(hex(zeroblob(2048/2)),'0',char(27)) AS BLOB) FROM n");
+	sqlite3_close(database);
+	assert_int_equal(
+		report((struct mon_report_options){.slowest = 1, .format = MON_REPORT_JSON}, &text,
+		       &error),
+		0);
+	for (const char *at = text; (at = strstr(at, "\\u001b")); at++)
+		escapes++;
+	assert_true(escapes >= 7 * 2048); /* and in the thread's name */
+	assert_non_null(strstr(text, "\\u001b\"}]}"));
 }
 
 static void open_ledger_is_said_after_the_end_only(void **state)
@@ -477,6 +549,8 @@ int main(void)
 		cmocka_unit_test(function_is_found_by_any_of_its_names),
 		cmocka_unit_test(what_cannot_be_read_is_said),
 		cmocka_unit_test(hostile_values_do_no_harm),
+		cmocka_unit_test(captured_texts_are_shown),
+		cmocka_unit_test(captured_texts_are_not_cut_in_json),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),

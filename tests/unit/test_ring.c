@@ -38,13 +38,16 @@ struct fake {
 	size_t page;
 };
 
-static void fake_open(struct fake *fake, uint64_t first_position, uint32_t arg_count)
+static void fake_open_texts(struct fake *fake, uint64_t first_position, uint32_t arg_count,
+			    uint32_t text_count, uint32_t capture_bytes)
 {
 	struct mon_ring_options options = {
 		.map_fd = -1,
 		.size_bytes = SIZE,
 		.function_count = FUNCTIONS,
 		.arg_count = arg_count,
+		.text_count = text_count,
+		.capture_bytes = capture_bytes,
 	};
 	int fd = memfd_create("ring", MFD_CLOEXEC);
 
@@ -69,6 +72,11 @@ static void fake_open(struct fake *fake, uint64_t first_position, uint32_t arg_c
 	options.consumer_page = fake->consumer;
 	options.producer_pages = fake->producer_pages;
 	assert_int_equal(mon_ring_new(&options, &fake->ring), 0);
+}
+
+static void fake_open(struct fake *fake, uint64_t first_position, uint32_t arg_count)
+{
+	fake_open_texts(fake, first_position, arg_count, 0, 0);
 }
 
 static void fake_close(struct fake *fake)
@@ -348,6 +356,110 @@ static void test_sizes(void **state)
 	fake_close(&fake);
 }
 
+#define TEXTS 2u
+#define CAPTURE 10u
+#define STRIDE MON_TEXT_STRIDE_BYTES(CAPTURE)
+
+/* A call of ARGS arguments with TEXTS texts of CAPTURE bytes, as the programs write it. */
+struct call_text {
+	struct mon_call_event call;
+	char texts[TEXTS * STRIDE];
+};
+
+static struct mon_text *text_at(struct call_text *record, unsigned which)
+{
+	return (struct mon_text *)(record->texts + which * STRIDE);
+}
+
+static struct call_text good_texts(void)
+{
+	struct call_text record = {.call = good_call()};
+
+	record.call.kind = MON_EVENT_CALL_TEXT;
+	record.call.arg_count = ARGS;
+	for (unsigned i = 0; i < TEXTS; i++)
+		*text_at(&record, i) = (struct mon_text){
+			.slot = (uint8_t)(MON_EVENT_ARGS_MAX - i),
+			.room_bytes = MON_TEXT_ROOM_BYTES(CAPTURE),
+			.stored_bytes = CAPTURE,
+			.true_bytes = 80000000,
+		};
+	return record;
+}
+
+static void test_texts(void **state)
+{
+	const struct text_case {
+		const char *what;
+		struct mon_text text;
+		int invalid;
+	} cases[] = {
+#define TEXT(slot, flags, room, stored, reserved, known, result)          \
+	{#slot "," #flags "," #room "," #stored "," #reserved "," #known, \
+	 {slot, flags, room, stored, reserved, known},                    \
+	 result}
+		TEXT(1, 0, 16, CAPTURE, 0, CAPTURE, 0),
+		TEXT(6, 0, 16, 0, 0, 0, EPROTO), /* the first one's */
+		TEXT(0, 0, 16, 0, 0, 0, EPROTO),
+		TEXT(7, 0, 16, 0, 0, 0, EPROTO),
+		TEXT(33, 0, 16, 0, 0, 0, EPROTO), /* 1, if bits were dropped */
+		TEXT(255, 0, 16, 0, 0, 0, EPROTO),
+		TEXT(1, 0, 16, CAPTURE + 1, 0, 100, EPROTO),
+		TEXT(1, 0, 16, 65535, 0, 80000000, EPROTO),
+		TEXT(1, 0, 8, 1, 0, 1, EPROTO),
+		TEXT(1, 0, 65528, 1, 0, 1, EPROTO),
+		TEXT(1, 0, 16, 1, 1, 1, EPROTO),
+		TEXT(1, 0, 16, 5, 0, 4, EPROTO), /* more than there was */
+		TEXT(1, 0, 16, 5, 0, UINT64_MAX, 0),
+		TEXT(1, MON_TEXT_TRUE_UNKNOWN, 16, CAPTURE, 0, 0, 0),
+		TEXT(1, MON_TEXT_TRUE_UNKNOWN, 16, CAPTURE, 0, CAPTURE, EPROTO),
+		TEXT(1, MON_TEXT_READ_FAILED, 16, 0, 0, 80000000, 0),
+		TEXT(1, MON_TEXT_READ_FAILED, 16, 1, 0, 80000000, EPROTO),
+		TEXT(1, MON_TEXT_READ_FAILED | MON_TEXT_TRUE_UNKNOWN, 16, 0, 0, 0, 0),
+		TEXT(1, 4, 16, 0, 0, 0, EPROTO),
+		TEXT(1, 0xff, 16, 0, 0, 0, EPROTO),
+	};
+	struct call_text record = good_texts();
+	struct fake fake;
+
+	(void)state;
+	fake_open_texts(&fake, 0, ARGS, TEXTS, CAPTURE);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int invalid;
+
+		record = good_texts();
+		*text_at(&record, 1) = cases[i].text;
+		invalid = verdict(&fake, &record, sizeof(record));
+		if (invalid != cases[i].invalid)
+			fail_msg("text %s gave %d", cases[i].what, invalid);
+	}
+	/* The call in front is checked as any other. */
+	record = good_texts();
+	record.call.function = FUNCTIONS;
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), EPROTO);
+	record = good_texts();
+	record.call.flags = MON_CALL_UNWOUND;
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), EPROTO);
+	record = good_texts();
+	record.call.arg_count = ARGS + 1;
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), EPROTO);
+	record.call.arg_count = 0;
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), 0);
+	/* One size for the run; and a call whose texts could not be kept. */
+	record = good_texts();
+	for (uint32_t size = sizeof(record.call); size < sizeof(record); size++)
+		assert_int_equal(verdict(&fake, &record, size), EBADMSG);
+	record.call.kind = MON_EVENT_CALL;
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), EBADMSG);
+	assert_int_equal(verdict(&fake, &record, sizeof(record.call)), 0);
+	fake_close(&fake);
+	/* A run without texts knows no such record. */
+	record = good_texts();
+	fake_open(&fake, 0, ARGS);
+	assert_int_equal(verdict(&fake, &record, sizeof(record)), EPROTO);
+	fake_close(&fake);
+}
+
 /* A length that cannot be true: one invalid record up to the producer, and reading goes on. */
 static void test_hostile_lengths(void **state)
 {
@@ -407,7 +519,8 @@ static void test_noise(void **state)
 		uint64_t start = (uint64_t)rand_r(&seed) * 8;
 		int popped = 0;
 
-		fake_open(&fake, start, round % 7);
+		fake_open_texts(&fake, start, round % 7, round % 4,
+				1 + (uint32_t)rand_r(&seed) % MON_CAPTURE_BYTES_MAX(MON_TEXTS_MAX));
 		for (size_t i = 0; i < SIZE; i++)
 			fake.data[i] = (char)(rand_r(&seed) % (round % 2 ? 4 : 256));
 		*fake.producer = start + (uint64_t)rand_r(&seed) % (4 * SIZE) / 8 * 8;
@@ -616,6 +729,17 @@ static void test_bad_options(void **state)
 	options.arg_count = MON_EVENT_ARGS_MAX + 1;
 	assert_int_equal(mon_ring_new(&options, &ring), -EINVAL);
 	options.arg_count = 0;
+	options.capture_bytes = 1;
+	options.text_count = MON_TEXTS_MAX + 1;
+	assert_int_equal(mon_ring_new(&options, &ring), -EINVAL);
+	for (uint32_t count = 1; count <= MON_TEXTS_MAX; count++) {
+		options.text_count = count;
+		options.capture_bytes = 0;
+		assert_int_equal(mon_ring_new(&options, &ring), -EINVAL);
+		options.capture_bytes = MON_CAPTURE_BYTES_MAX(count) + 1;
+		assert_int_equal(mon_ring_new(&options, &ring), -EINVAL);
+	}
+	options.text_count = 0;
 	options.map_fd = eventfd(0, EFD_CLOEXEC); /* no ring buffer: mmap refuses */
 	assert_true(mon_ring_new(&options, &ring) < 0);
 	close(options.map_fd);
@@ -632,6 +756,7 @@ int main(void)
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_hostile_lengths),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_random_operations),

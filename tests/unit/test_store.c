@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Records and ticks become rows, once each. What must be in the file is asked by a connection of our
- * own.
+ * Records and ticks become rows, once each. What must be in the file is asked by a connection of
+ * our own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -285,6 +285,132 @@ static void S17_poison_record_is_found_and_set_aside(void **state)
 	assert_int_equal(db_int(store_path, "SELECT sum(count) FROM ledger"), 1000);
 }
 
+#define TEXT_RECORDS 1000
+#define CAPTURE 20u
+#define STRIDE MON_TEXT_STRIDE_BYTES(CAPTURE)
+
+struct text_record {
+	struct mon_call_event call;
+	char texts[2 * STRIDE];
+};
+static struct text_record text_records[TEXT_RECORDS];
+
+/* The text in place @which of record @index, empty. */
+static struct mon_text *text_of(size_t index, unsigned which)
+{
+	return (struct mon_text *)(text_records[index].texts + which * STRIDE);
+}
+
+/* Feeds a call with two texts, of arguments 3 and 1, and what @index makes of them. */
+static void feed_texts(size_t index, uint64_t random)
+{
+	struct text_record *record = &text_records[index];
+
+	(void)feed_call(index % 3, 100, 0);
+	*record = (struct text_record){.call = store_feed.calls[--store_feed.count]};
+	store_feed.position = store_feed.records[store_feed.count].position;
+	record->call.kind = MON_EVENT_CALL_TEXT;
+	record->call.ret = index;
+	for (unsigned which = 0; which < 2; which++, random >>= 32) {
+		struct mon_text *text = text_of(index, which);
+
+		text->slot = which ? 1 : 3;
+		text->flags = random & MON_TEXT_TRUE_UNKNOWN;
+		text->room_bytes = MON_TEXT_ROOM_BYTES(CAPTURE);
+		text->stored_bytes = (random >> 1) % (CAPTURE + 1);
+		text->true_bytes = text->flags ? 0 : text->stored_bytes + (random >> 8 & 1);
+		for (uint16_t i = 0; i < text->stored_bytes; i++)
+			text->bytes[i] = (uint8_t)(random * 7 + i);
+	}
+	feed_record(record, sizeof(*record), 0);
+}
+
+static void assert_text(sqlite3_stmt *statement, size_t index, unsigned which)
+{
+	const struct mon_text *text = text_of(index, which);
+
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	assert_int_equal(sqlite3_column_int64(statement, 0), index);
+	assert_int_equal(sqlite3_column_int(statement, 1), text->slot);
+	assert_int_equal(sqlite3_column_type(statement, 2) == SQLITE_NULL, text->flags);
+	assert_int_equal(sqlite3_column_int64(statement, 2), text->true_bytes);
+	assert_int_equal(sqlite3_column_bytes(statement, 3), text->stored_bytes);
+	if (text->stored_bytes)
+		assert_memory_equal(sqlite3_column_blob(statement, 3), text->bytes,
+				    text->stored_bytes);
+}
+
+/* Any mixture of calls with texts and without, pushed in any portions, the last of them twice. */
+static void texts_lie_by_their_calls(void **state)
+{
+	struct mon_store *store = store_begun();
+	uint64_t random = (uint64_t)time(NULL) | 1;
+	bool has_texts[TEXT_RECORDS];
+	sqlite3_stmt *statement;
+	struct mon_batch batch;
+	sqlite3 *db;
+
+	(void)state;
+	print_message("seed %" PRIu64 "\n", random);
+	for (size_t i = 0; i < TEXT_RECORDS; i++) {
+		random = random * 6364136223846793005ull + 1442695040888963407ull;
+		has_texts[i] = random >> 60 & 1 || i % 200 < 100;
+		if (has_texts[i])
+			feed_texts(i, random);
+		else
+			feed_call(0, 100, 0)->ret = i;
+		if ((random >> 50) % 100 == 0 || i == TEXT_RECORDS - 1) {
+			batch = feed_batch();
+			store_push(store, &batch, 0);
+		}
+	}
+	store_push(store, &batch, 0);
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call"), TEXT_RECORDS);
+	assert_int_equal(sqlite3_open(store_path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db,
+					    "SELECT c.ret,t.slot,t.true_bytes,t.value FROM "
+					    "call_text t JOIN call c ON c.id=t.call_id "
+					    "ORDER BY c.ret,t.slot",
+					    -1, &statement, NULL),
+			 SQLITE_OK);
+	for (size_t i = 0; i < TEXT_RECORDS; i++)
+		for (unsigned which = 2; has_texts[i] && which-- > 0;)
+			assert_text(statement, i, which);
+	assert_int_equal(sqlite3_step(statement), SQLITE_DONE);
+	sqlite3_finalize(statement);
+	sqlite3_close(db);
+}
+
+/* A text that SQLite refuses, and one that claims more room than its record has. */
+static void S17_poison_texts_are_set_aside_with_their_calls(void **state)
+{
+	struct mon_store *store = store_begun();
+	struct mon_batch batch;
+
+	(void)state;
+	store_execute("CREATE TRIGGER poison BEFORE INSERT ON call_text WHEN new.true_bytes=666 "
+		      "BEGIN SELECT RAISE(ABORT,'no'); END");
+	for (size_t i = 0; i < 200; i++)
+		feed_texts(i, i);
+	text_of(77, 1)->flags = 0;
+	text_of(77, 1)->true_bytes = 666;
+	text_of(130, 0)->room_bytes = 60000;
+	text_of(140, 1)->room_bytes += 8;
+	text_of(150, 1)->stored_bytes = 60000;
+	batch = feed_batch();
+	store_push(store, &batch, 0);
+	assert_int_equal(mon_store_credited(store, 77 % 3, MON_REASON_SET_ASIDE), 2);
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call"), 196);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call_text"), 2 * 196);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM set_aside"), 4);
+	assert_int_equal(db_int(store_path, "SELECT sum(count) FROM ledger"), 200);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call_text t WHERE NOT EXISTS "
+					    "(SELECT 1 FROM call c WHERE c.id=t.call_id)"),
+			 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, store_setup, store_teardown)
 
 int main(void)
@@ -299,6 +425,8 @@ int main(void)
 		TEST(arguments_and_wide_numbers),
 		TEST(what_the_ring_refused_is_set_aside),
 		TEST(S17_poison_record_is_found_and_set_aside),
+		TEST(texts_lie_by_their_calls),
+		TEST(S17_poison_texts_are_set_aside_with_their_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

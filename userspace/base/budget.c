@@ -137,6 +137,8 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define PROCESS_BYTES (7ull << 20)
 /* A kernel slab for 64 frames and its header, and a second one when arguments are kept. */
 #define THREAD_BYTES 4096ull
+/* Of a hash map: the entry's own header, its key, and its share of the buckets. */
+#define TEXT_ENTRY_BYTES 112
 #define QUEUE_BYTES (10000ull * 8 + MON_BUDGET_BATCH_BYTES)
 #define OVERFLOW_BYTES (50000ull * 8)
 /* Counters and allowance for each CPU, histogram, policy. */
@@ -163,6 +165,20 @@ static uint64_t totals_bytes(uint64_t functions)
 	       MON_BUDGET_TASKS_BYTES;
 }
 
+/* A fixed table: the kernel has it all from the start. */
+static uint64_t text_bytes(const struct mon_budget_want *want, uint32_t *calls_out)
+{
+	uint64_t call_bytes = want->text_bytes + TEXT_ENTRY_BYTES, calls;
+
+	if (!want->frames || !want->text_bytes)
+		return 0;
+	calls = MON_TEXT_CALLS_BYTES / call_bytes;
+	if (calls > MON_TEXT_CALLS_MAX)
+		calls = MON_TEXT_CALLS_MAX;
+	*calls_out = calls ? (uint32_t)calls : 1;
+	return *calls_out * call_bytes;
+}
+
 static uint64_t ring_wish(const struct mon_budget_want *want)
 {
 	uint64_t bytes = MON_RING_BYTES_DEFAULT;
@@ -186,7 +202,8 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_RING] = plan.ring_bytes;
 	bytes[MON_BUDGET_MAPS] =
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
-		4 * PAGE_BYTES; /* each of four arrays is rounded up to a page */
+		4 * PAGE_BYTES + /* each of four arrays is rounded up to a page */
+		text_bytes(want, &plan.text_calls);
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;

@@ -83,6 +83,7 @@ struct mon_budget_want {
 	uint32_t threads; /* 0: as many as fit, at most MON_THREADS_MAX */
 	bool frames;	  /* return probes, so frames are kept */
 	bool arguments;
+	uint64_t text_bytes; /* of the strings and buffers that one open call keeps */
 	uint64_t symbols_bytes;
 };
 
@@ -91,9 +92,12 @@ struct mon_budget_plan {
 	uint64_t total_bytes;
 	uint64_t ring_bytes;
 	uint32_t threads;     /* cap of threads with frames */
+	uint32_t text_calls;  /* cap of open calls that keep strings and buffers */
 	uint64_t least_bytes; /* the smallest limit that would do for these functions */
 };
 
+#define MON_TEXT_CALLS_MAX 4096
+#define MON_TEXT_CALLS_BYTES (1ull << 20) /* all of them; long texts, fewer calls */
 #define MON_THREADS_MAX 4096
 #define MON_THREADS_MIN 16
 #define MON_RING_BYTES_MIN 4096ull

@@ -202,6 +202,7 @@ void mon_capture_read_run_counters(const struct mon_capture *capture,
 	counters_out->tasks_unnamed = run->tasks_unnamed;
 	counters_out->execs = run->execs;
 	counters_out->forks = run->forks;
+	counters_out->texts_refused = run->texts_refused;
 	for (size_t i = 0; i < MON_FORKS_REMEMBERED; i++)
 		counters_out->fork_pids[i] = run->fork_pids[i];
 }

@@ -16,6 +16,7 @@
 #include "base/types.h"
 #include "bpf/counters.h"
 #include "bpf/policy.h"
+#include "bpf/text.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,9 +49,13 @@ struct mon_capture_options {
 	uint64_t ring_bytes;  /* power of two, >= 4096 */
 	uint32_t threads_max; /* threads that may hold frames */
 	uint32_t arg_count;   /* 0..6 */
-	bool returns;	      /* false: entries only for everyone (hazard) */
-	bool allowance;	      /* some function is sampled by `auto` */
-	bool all_processes;   /* no pid filter: every process that maps the file */
+	uint32_t text_count;  /* 0..MON_TEXTS_MAX, of arguments 1..6, each once */
+	struct mon_text_choice texts[MON_TEXTS_MAX];
+	uint32_t capture_bytes; /* of each text; MON_CAPTURE_BYTES_MAX bounds it */
+	uint32_t text_calls;	/* open calls that may keep texts; others go without */
+	bool returns;		/* false: entries only for everyone (hazard) */
+	bool allowance;		/* some function is sampled by `auto` */
+	bool all_processes;	/* no pid filter: every process that maps the file */
 	/*
 	 * Links without a pid filter, the programs alone tell processes apart: for multi mode where
 	 * features.multi_pid_filter says that the kernel's filter drops hits.

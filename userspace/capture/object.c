@@ -7,6 +7,7 @@
  */
 #include "capture/object.h"
 
+#include "bpf/event.h"
 #include "bpf/setup.h"
 #include "bpf/monbpf.skel.h"
 
@@ -48,6 +49,18 @@ static int remember(enum libbpf_print_level level, const char *format, va_list a
 	return 0;
 }
 
+static void fill_texts(struct mon_setup *setup, const struct mon_capture_options *options)
+{
+	if (!options->text_count)
+		return;
+	setup->text_count = options->text_count;
+	setup->capture_bytes = options->capture_bytes;
+	setup->text_room_bytes = MON_TEXT_ROOM_BYTES(options->capture_bytes);
+	setup->texts_bytes = options->text_count * MON_TEXT_STRIDE_BYTES(options->capture_bytes);
+	setup->text_record_bytes = (uint32_t)sizeof(struct mon_call_event) + setup->texts_bytes;
+	memcpy(setup->texts, options->texts, sizeof(options->texts));
+}
+
 static void fill_setup(struct mon_setup *setup, const struct mon_capture_options *options,
 		       uint32_t cpu_count)
 {
@@ -64,6 +77,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
 	};
+	fill_texts(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
 		return;
 	/* As the kernel packs a device number, not as stat() does. */
@@ -109,7 +123,7 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 10
+#define MAP_CHOICES 11
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
@@ -125,6 +139,8 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
 		 0},
+		{skeleton->maps.open_texts, MON_MAP_TEXTS, returns && options->text_count,
+		 options->text_calls},
 		{skeleton->maps.thread_names, MON_MAP_NAMES, !returns, 0},
 		{skeleton->maps.tgids, MON_MAP_TGIDS, !options->all_processes, 0},
 		{skeleton->maps.bss, MON_MAP_LIVE, true, 0},
@@ -174,6 +190,10 @@ static int load(const struct mon_capture_options *options, struct message *messa
 		return -errno;
 	fill_setup((struct mon_setup *)&skeleton->rodata->setup, options, message->cpu_count);
 	result = size_maps(skeleton, options, message->cpu_count, maps);
+	if (!result && options->text_count)
+		result = bpf_map__set_value_size(
+			skeleton->maps.open_texts,
+			MON_TEXTS_CALL_BYTES(options->text_count, options->capture_bytes));
 	if (result)
 		return result;
 	choose_programs(skeleton, options, programs);
@@ -333,8 +353,17 @@ int mon_object_check_options(const struct mon_capture_options *options)
 		return -EINVAL;
 	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
 	    ring > 1ull << 31 || (ring & (ring - 1)) ||
-	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS)
+	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS || options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;
+	if (options->text_count &&
+	    (!options->capture_bytes || !options->text_calls ||
+	     options->capture_bytes > MON_CAPTURE_BYTES_MAX(options->text_count)))
+		return -EINVAL;
+	for (uint32_t i = 0; i < options->text_count; i++)
+		if (!options->texts[i].argument ||
+		    options->texts[i].argument > MON_EVENT_ARGS_MAX ||
+		    options->texts[i].length_argument > MON_EVENT_ARGS_MAX)
+			return -EINVAL;
 	return 0;
 }
 

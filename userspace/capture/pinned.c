@@ -28,6 +28,7 @@ static const char *const object_names[MON_OBJECT_FDS] = {
 	[MON_MAP_RING] = "map-ring",
 	[MON_MAP_THREADS] = "map-threads",
 	[MON_MAP_ARGUMENTS] = "map-arguments",
+	[MON_MAP_TEXTS] = "map-texts",
 	[MON_MAP_NAMES] = "map-names",
 	[MON_MAP_TGIDS] = "map-tgids",
 	[MON_MAP_LIVE] = "map-live",

@@ -43,6 +43,10 @@ static const char help[] =
 	"      --sample RULE        auto (default), 1/N, 25%, GLOB=1/N; repeatable, last match "
 	"wins\n"
 	"      --args N             keep the first N (0..6) integer arguments\n"
+	"      --string K           argument K (1..6) is a string: keep its first bytes\n"
+	"      --buffer K:L         argument K is a buffer, argument L its length; 3 of both at "
+	"most\n"
+	"      --capture-bytes N    so many bytes of each (64); the true length is kept too\n"
 	"      --mode MODE          session, multi or perf; auto takes the first that works\n"
 	"      --force-returns      return probes even where they could end the target\n"
 	"      --memory-budget SIZE 64M by default, at least 24M\n"
@@ -201,12 +205,63 @@ static void join_words(int argc, char **argv, char *text, size_t size)
 		used += (size_t)snprintf(text + used, size - used, " %s", MON_ESCAPED(argv[i]));
 }
 
+/* K of --string, K:L of --buffer. */
+static int add_text(struct mon_config *config, const char *text, bool buffer)
+{
+	struct mon_text_choice choice = {0};
+	bool valid = text[0] >= '1' && text[0] <= '6';
+
+	if (buffer)
+		valid = valid && text[1] == ':' && text[2] >= '1' && text[2] <= '6' && !text[3] &&
+			text[2] != text[0];
+	else
+		valid = valid && !text[1];
+	if (!valid)
+		return usage(buffer ? "--buffer wants K:L, two arguments from 1 to 6, not"
+				    : "--string wants an argument from 1 to 6, not",
+			     text);
+	choice.argument = (uint8_t)(text[0] - '0');
+	if (buffer)
+		choice.length_argument = (uint8_t)(text[2] - '0');
+	for (uint32_t i = 0; i < config->text_count; i++)
+		if (config->texts[i].argument == choice.argument)
+			return usage("one argument is captured once; twice was asked for:", text);
+	if (config->text_count == MON_TEXTS_MAX)
+		return usage("at most 3 of --string and --buffer together", NULL);
+	config->texts[config->text_count++] = choice;
+	return 0;
+}
+
+static int check_texts(struct mon_config *config)
+{
+	uint32_t most = config->text_count ? MON_CAPTURE_BYTES_MAX(config->text_count) : 0;
+	char sentence[160];
+
+	if (!config->text_count)
+		return config->capture_bytes
+			       ? usage("--capture-bytes wants --string or --buffer", NULL)
+			       : 0;
+	if (config->keep_none)
+		return usage("--string and --buffer want records, which -c does not keep", NULL);
+	if (!config->capture_bytes)
+		config->capture_bytes = MON_CAPTURE_BYTES_DEFAULT;
+	if (config->capture_bytes <= most)
+		return 0;
+	(void)snprintf(sentence, sizeof(sentence),
+		       "%u captured arguments leave room for --capture-bytes %u at most",
+		       config->text_count, most);
+	return usage(sentence, NULL);
+}
+
 int mon_cli_attach(int argc, char **argv)
 {
 	enum {
 		STATS = 256,
 		SAMPLE,
 		ARGS,
+		STRING,
+		BUFFER,
+		CAPTURE,
 		MODE,
 		FORCE,
 		BUDGET,
@@ -230,6 +285,9 @@ int mon_cli_attach(int argc, char **argv)
 		{"stats", required_argument, NULL, STATS},
 		{"sample", required_argument, NULL, SAMPLE},
 		{"args", required_argument, NULL, ARGS},
+		{"string", required_argument, NULL, STRING},
+		{"buffer", required_argument, NULL, BUFFER},
+		{"capture-bytes", required_argument, NULL, CAPTURE},
 		{"mode", required_argument, NULL, MODE},
 		{"force-returns", no_argument, NULL, FORCE},
 		{"memory-budget", required_argument, NULL, BUDGET},
@@ -251,7 +309,7 @@ int mon_cli_attach(int argc, char **argv)
 	static struct mon_config config;
 	bool strict = false, rounded;
 	uint64_t number;
-	int option, command_at = 0;
+	int option, result, command_at = 0;
 
 	config = (struct mon_config){.output = "./monbpf.db",
 				     .globs = globs,
@@ -321,6 +379,18 @@ int mon_cli_attach(int argc, char **argv)
 			if (mon_parse_number(optarg, 0, 6, &number))
 				return usage("--args wants a number from 0 to 6, not", optarg);
 			config.arg_count = (uint32_t)number;
+			break;
+		case STRING:
+		case BUFFER:
+			result = add_text(&config, optarg, option == BUFFER);
+			if (result)
+				return result;
+			break;
+		case CAPTURE:
+			if (mon_parse_number(optarg, 1, MON_CAPTURE_BYTES_MAX(1), &number))
+				return usage("--capture-bytes wants a number from 1 to 1910, not",
+					     optarg);
+			config.capture_bytes = (uint32_t)number;
 			break;
 		case MODE:
 			for (config.mode = 0; config.mode < MON_MODES; config.mode++)
@@ -415,5 +485,8 @@ int mon_cli_attach(int argc, char **argv)
 		return usage("-p, -b and a command exclude each other", NULL);
 	if (!config.output[0])
 		return usage("-o wants a file name", NULL);
+	result = check_texts(&config);
+	if (result)
+		return result;
 	return run(&config, strict);
 }

@@ -4,6 +4,7 @@
 #define MON_CONFIG_H
 
 #include "base/types.h"
+#include "bpf/event.h"
 #include "control/sampler.h"
 #include "pipeline/store.h"
 
@@ -23,6 +24,9 @@ struct mon_config {
 	bool force_returns, counts_only; /* --stats counts: entries only */
 	bool keep_none;			 /* -c: exact statistics, no records */
 	uint32_t arg_count;
+	uint32_t text_count; /* of arguments 1..6, each once */
+	struct mon_text_choice texts[MON_TEXTS_MAX];
+	uint32_t capture_bytes; /* of each text, at most; bpf/text.h bounds it */
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */

@@ -29,6 +29,9 @@ static int plan_memory(struct mon_monitor *monitor, struct mon_error *error)
 		.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
 		.frames = monitor->returns,
 		.arguments = config->arg_count > 0,
+		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
+									config->capture_bytes)
+						 : 0,
 		.symbols_bytes = mon_watched_bytes(&monitor->watched),
 	};
 	char least[32], limit[32];
@@ -79,6 +82,9 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.ring_bytes = monitor->plan.ring_bytes,
 		.threads_max = monitor->plan.threads,
 		.arg_count = config->arg_count,
+		.text_count = config->text_count,
+		.capture_bytes = config->capture_bytes,
+		.text_calls = monitor->returns ? monitor->plan.text_calls : 1,
 		.returns = monitor->returns,
 		.all_processes = config->binary != NULL,
 	};
@@ -93,6 +99,7 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 	options.wide_links = monitor->mode == MON_MODE_MULTI && features.multi_pid_filter;
 	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
 		options.allowance |= !config->keep_none && monitor->rules[i]->automatic;
+	memcpy(options.texts, config->texts, sizeof(options.texts));
 	result = mon_capture_new(&options, &monitor->capture, error);
 	if (result)
 		return result;
@@ -101,6 +108,8 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.size_bytes = options.ring_bytes,
 		.function_count = options.function_count,
 		.arg_count = options.arg_count,
+		.text_count = options.text_count,
+		.capture_bytes = options.capture_bytes,
 	};
 	result = mon_ring_new(&ring, &monitor->ring);
 	return result ? mon_error_set(error, MON_EXIT_RUNTIME, -result, "cannot map the ring: %s",
@@ -175,11 +184,12 @@ static void describe_options(const struct mon_monitor *monitor, char *text, size
 	const struct mon_config *config = &monitor->config;
 
 	(void)snprintf(text, size,
-		       "returns=%s records=%s args=%u sample_rules=%zu memory_budget=%llu "
+		       "returns=%s records=%s args=%u texts=%u capture_bytes=%u sample_rules=%zu "
+		       "memory_budget=%llu "
 		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
 		       monitor->returns ? "yes" : "no", config->keep_none ? "no" : "yes",
-		       config->arg_count, config->rule_count,
-		       (unsigned long long)mon_budget_limit(monitor->budget),
+		       config->arg_count, config->text_count, config->capture_bytes,
+		       config->rule_count, (unsigned long long)mon_budget_limit(monitor->budget),
 		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
 		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
 								   : MON_STORE_SIZE_DEFAULT_BYTES),

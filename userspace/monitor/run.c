@@ -230,6 +230,11 @@ static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcom
 			"another process reads the database: it stays in WAL mode until it is "
 			"written again");
 	mon_capture_read_run_counters(monitor->capture, &run);
+	if (run.texts_refused)
+		mon_log(MON_LOG_WARNING,
+			"%llu kept calls are without their strings and buffers: more calls were "
+			"open than there is room for",
+			(unsigned long long)run.texts_refused);
 	outcome->foreign_hits = run.foreign_hits;
 	outcome->missed = mon_capture_missed(monitor->capture);
 	return outcome->store_result;

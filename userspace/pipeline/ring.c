@@ -48,6 +48,7 @@ struct mon_ring {
 	uint64_t broken_position, broken_end;
 
 	uint32_t function_count, arg_count;
+	uint32_t text_count, capture_bytes; /* no record with texts is as short as one without */
 	int epoll_fd;
 	int wake_fd; /* the one in the epoll set, or -1 */
 	void *mapped[2];
@@ -108,6 +109,11 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	if (size < page || size > SIZE_MAX_BYTES || (size & (size - 1)) ||
 	    options->arg_count > MON_EVENT_ARGS_MAX || (!fake && options->map_fd < 0))
 		return -EINVAL;
+	if (options->text_count > MON_TEXTS_MAX ||
+	    (options->text_count &&
+	     (!options->capture_bytes ||
+	      options->capture_bytes > MON_CAPTURE_BYTES_MAX(options->text_count))))
+		return -EINVAL;
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return -ENOMEM;
@@ -129,6 +135,8 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	ring->mask = size - 1;
 	ring->function_count = options->function_count;
 	ring->arg_count = options->arg_count;
+	ring->text_count = options->text_count;
+	ring->capture_bytes = options->capture_bytes;
 	ring->read = load_acquire(ring->consumer);
 	ring->discarded_since = ring->read;
 	ring->produced_seen = ring->read;
@@ -168,20 +176,10 @@ int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms)
 	return epoll_wait(ring->epoll_fd, events, 2, timeout_ms) < 0 ? -errno : 0;
 }
 
-static int check_call(const struct mon_ring *ring, const struct mon_call_event *call, uint32_t size)
+static int check_call_fields(const struct mon_ring *ring, const struct mon_call_event *call)
 {
 	uint32_t function_count = ring->function_count;
-	uint32_t args_bytes = ring->arg_count * (uint32_t)sizeof(call->args[0]);
 
-	/* Without its arguments, with the run's, or (with unused ones) the whole struct. */
-	if (size != MON_CALL_EVENT_BARE_BYTES &&
-	    (!ring->arg_count ||
-	     (size != MON_CALL_EVENT_BARE_BYTES + args_bytes && size != sizeof(*call))))
-		return EBADMSG;
-	if (call->arg_count && call->arg_count != ring->arg_count)
-		return EPROTO;
-	if (call->arg_count && size == MON_CALL_EVENT_BARE_BYTES)
-		return EBADMSG;
 	if (call->function >= function_count ||
 	    (call->caller >= function_count && call->caller != MON_FUNCTION_NONE) || !call->weight)
 		return EPROTO;
@@ -194,6 +192,59 @@ static int check_call(const struct mon_ring *ring, const struct mon_call_event *
 	    call->duration_ns || call->child_ns || call->ret)
 		return EPROTO;
 	return 0;
+}
+
+static int check_call(const struct mon_ring *ring, const struct mon_call_event *call, uint32_t size)
+{
+	uint32_t args_bytes = ring->arg_count * (uint32_t)sizeof(call->args[0]);
+
+	/* Without its arguments, with the run's, or (with unused ones) the whole struct. */
+	if (size != MON_CALL_EVENT_BARE_BYTES &&
+	    (!ring->arg_count ||
+	     (size != MON_CALL_EVENT_BARE_BYTES + args_bytes && size != sizeof(*call))))
+		return EBADMSG;
+	if (call->arg_count && call->arg_count != ring->arg_count)
+		return EPROTO;
+	if (call->arg_count && size == MON_CALL_EVENT_BARE_BYTES)
+		return EBADMSG;
+	return check_call_fields(ring, call);
+}
+
+/* Arguments 1 to 6, each once. */
+static bool check_text(const struct mon_ring *ring, const struct mon_text *text, unsigned *slots)
+{
+	unsigned slot = 1u << (text->slot & 31);
+	bool unknown = text->flags & MON_TEXT_TRUE_UNKNOWN;
+
+	if (!text->slot || text->slot > MON_EVENT_ARGS_MAX || (*slots & slot) || text->reserved ||
+	    (text->flags & ~MON_TEXT_FLAGS))
+		return false;
+	*slots |= slot;
+	if (text->room_bytes != MON_TEXT_ROOM_BYTES(ring->capture_bytes) ||
+	    text->stored_bytes > ring->capture_bytes)
+		return false;
+	if ((text->flags & MON_TEXT_READ_FAILED) && text->stored_bytes)
+		return false;
+	return unknown ? !text->true_bytes : text->true_bytes >= text->stored_bytes;
+}
+
+static int check_call_text(const struct mon_ring *ring, const struct mon_call_event *call,
+			   uint32_t size)
+{
+	uint32_t stride = MON_TEXT_STRIDE_BYTES(ring->capture_bytes);
+	const char *text = (const char *)(call + 1);
+	unsigned slots = 0;
+
+	if (!ring->text_count)
+		return EPROTO;
+	if (size != sizeof(*call) + ring->text_count * stride)
+		return EBADMSG;
+	if (call->arg_count && call->arg_count != ring->arg_count)
+		return EPROTO;
+	for (uint32_t i = 0; i < ring->text_count; i++, text += stride)
+		if (!check_text(ring, (const struct mon_text *)text, &slots))
+			return EPROTO;
+	return check_call_fields(ring, call);
 }
 
 static int check_task(const struct mon_task_event *task, uint32_t size)
@@ -216,6 +267,8 @@ static int check(const struct mon_ring *ring, const void *data, uint32_t size)
 		return check_call(ring, data, size);
 	if (first[0] == MON_EVENT_TASK)
 		return check_task(data, size);
+	if (first[0] == MON_EVENT_CALL_TEXT)
+		return check_call_text(ring, data, size);
 	return EPROTO;
 }
 

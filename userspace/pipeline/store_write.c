@@ -30,6 +30,8 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_COMMIT] = "COMMIT",
 	[MON_STORE_CALL] = "INSERT INTO call(" CALL_COLUMNS ") VALUES" CALL_VALUES,
 	[MON_STORE_CALLS] = "INSERT INTO call(" CALL_COLUMNS ") VALUES" FIVE(TEN(CALL_VALUES)),
+	[MON_STORE_CALL_TEXT] =
+		"INSERT INTO call_text(call_id,slot,true_bytes,value) VALUES(?,?,?,?)",
 	[MON_STORE_TASK] = "INSERT INTO task(id,run_id,pid,tid,born_ns,comm) VALUES(?,?,?,?,?,?)"
 			   " ON CONFLICT(id) DO UPDATE SET comm=excluded.comm",
 	[MON_STORE_TASK_FIND] =
@@ -75,7 +77,9 @@ struct writing {
 	const struct mon_batch *batch;
 	const struct mon_call_event *pending[MON_STORE_ROWS_PER_STATEMENT];
 	int64_t pending_task[MON_STORE_ROWS_PER_STATEMENT];
+	uint32_t pending_texts[MON_STORE_ROWS_PER_STATEMENT]; /* bytes behind the call */
 	unsigned pending_count;
+	bool texts; /* some pending call has them */
 	uint64_t rows, set_aside;
 	uint64_t from_ns, to_ns; /* of the records' starts */
 	int64_t first_call;
@@ -270,6 +274,48 @@ static void bind_call(sqlite3_stmt *statement, int slot, const struct writing *w
 		(void)sqlite3_bind_int64(statement, slot + 10 + (int)i, (int64_t)call->args[i]);
 }
 
+/* The texts behind one call. They say themselves how long they are; @bytes is not passed. */
+static int write_texts(struct mon_store *store, int64_t call_id, const struct mon_call_event *call,
+		       uint32_t bytes)
+{
+	const char *at = (const char *)(call + 1);
+	int code = SQLITE_OK;
+
+	while (bytes >= sizeof(struct mon_text) && code == SQLITE_OK) {
+		const struct mon_text *text = (const struct mon_text *)at;
+		uint32_t stride = (uint32_t)sizeof(*text) + text->room_bytes;
+
+		if (stride > bytes || text->stored_bytes > text->room_bytes)
+			return SQLITE_CONSTRAINT; /* the ring lets none through: set aside */
+		code = text->flags & MON_TEXT_TRUE_UNKNOWN
+			       ? mon_store_run(store, MON_STORE_CALL_TEXT, "iinb", call_id,
+					       (int64_t)text->slot, (const void *)text->bytes,
+					       (size_t)text->stored_bytes)
+			       : mon_store_run(store, MON_STORE_CALL_TEXT, "iiub", call_id,
+					       (int64_t)text->slot, text->true_bytes,
+					       (const void *)text->bytes,
+					       (size_t)text->stored_bytes);
+		at += stride;
+		bytes -= stride;
+	}
+	return code;
+}
+
+/* Ids of the calls that were inserted last follow each other: no other connection writes. */
+static int write_pending_texts(struct writing *writing)
+{
+	struct mon_store *store = writing->store;
+	int64_t first = sqlite3_last_insert_rowid(store->db) - writing->pending_count + 1;
+	int code = SQLITE_OK;
+
+	for (unsigned i = 0; i < writing->pending_count && code == SQLITE_OK; i++)
+		if (writing->pending_texts[i])
+			code = write_texts(store, first + i, writing->pending[i],
+					   writing->pending_texts[i]);
+	writing->texts = false;
+	return code;
+}
+
 static int flush_pending(struct writing *writing)
 {
 	struct mon_store *store = writing->store;
@@ -294,8 +340,10 @@ static int flush_pending(struct writing *writing)
 	if (!writing->first_call)
 		writing->first_call = sqlite3_last_insert_rowid(store->db) - count + 1;
 	writing->rows += count;
+	if (writing->texts)
+		code = write_pending_texts(writing);
 	writing->pending_count = 0;
-	return SQLITE_OK;
+	return code;
 }
 
 static enum mon_store_credit credit_of(uint16_t flags)
@@ -309,9 +357,11 @@ static enum mon_store_credit credit_of(uint16_t flags)
 	return MON_STORE_CREDIT_UNRETURNED;
 }
 
-static int write_call(struct writing *writing, const struct mon_call_event *call)
+static int write_call(struct writing *writing, const struct mon_record *record)
 {
+	const struct mon_call_event *call = record->data;
 	struct mon_store *store = writing->store;
+	uint32_t texts = call->kind == MON_EVENT_CALL_TEXT ? record->size_bytes - sizeof(*call) : 0;
 
 	if (call->tid != writing->tid || call->pid != writing->pid ||
 	    call->born_ns != writing->born_ns || !writing->task_id) {
@@ -324,6 +374,8 @@ static int write_call(struct writing *writing, const struct mon_call_event *call
 		writing->tid = call->tid;
 		writing->born_ns = call->born_ns;
 	}
+	writing->texts |= texts > 0;
+	writing->pending_texts[writing->pending_count] = texts;
 	writing->pending_task[writing->pending_count] = writing->task_id;
 	writing->pending[writing->pending_count++] = call;
 	store->credits[call->function * MON_STORE_CREDITS + credit_of(call->flags)]++;
@@ -355,7 +407,8 @@ static int set_aside(struct writing *writing, const struct mon_record *record, c
 
 	writing->set_aside++;
 	/* Whose call it was can be told when the record got as far as naming it. */
-	if (record->size_bytes >= MON_CALL_EVENT_BARE_BYTES && call->kind == MON_EVENT_CALL &&
+	if (record->size_bytes >= MON_CALL_EVENT_BARE_BYTES &&
+	    (call->kind == MON_EVENT_CALL || call->kind == MON_EVENT_CALL_TEXT) &&
 	    call->function < store->function_count)
 		store->credits[call->function * MON_STORE_CREDITS + MON_STORE_CREDIT_SET_ASIDE]++;
 	return mon_store_run(store, MON_STORE_SET_ASIDE, "iiutb", store->run_id,
@@ -380,7 +433,7 @@ static int write_records(struct writing *writing)
 		else if (*(const uint8_t *)record->data == MON_EVENT_TASK)
 			code = write_task(writing, record->data);
 		else
-			code = write_call(writing, record->data);
+			code = write_call(writing, record);
 	}
 	if (code == SQLITE_OK)
 		code = flush_pending(writing);

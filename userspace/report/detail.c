@@ -8,6 +8,7 @@
 #include "report/detail.h"
 
 #include "base/text.h"
+#include "report/captured.h"
 #include "report/export.h"
 
 #include <errno.h>
@@ -236,9 +237,10 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 		RET,
 		ARGS,
 		ARG1,
-		CALL = ARG1 + 6
+		CALL = ARG1 + 6,
+		CAPTURED
 	};
-	static const struct mon_column columns[] = {
+	struct mon_column columns[] = {
 		[START] = {"START (UTC)", NULL, MON_CELL_TEXT, false},
 		[WALL] = {NULL, "started_ns", MON_CELL_INTEGER, false},
 		[OFFSET] = {NULL, "start_ns", MON_CELL_COUNT, false},
@@ -261,15 +263,24 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 		[ARG1 + 4] = {NULL, "arg5", MON_CELL_INTEGER, false},
 		[ARG1 + 5] = {NULL, "arg6", MON_CELL_INTEGER, false},
 		[CALL] = {NULL, "call_id", MON_CELL_INTEGER, false},
+		[CAPTURED] = {NULL, "captured", MON_CELL_TEXT, false},
 	};
 	const struct mon_report_options *options = report->options;
-	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
+	MON_TABLE struct mon_table *table = NULL;
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
-	int result = table ? prepare_calls(report, sql, options->slowest, 4, &statement, error)
-			   : out_of_memory(error);
+	int any = mon_captured_any(report->database, error);
+	int result =
+		any < 0 ? any : prepare_calls(report, sql, options->slowest, 4, &statement, error);
 
 	if (result)
 		return result;
+	if (any)
+		columns[CAPTURED].head = "CAPTURED";
+	if (options->format == MON_REPORT_JSON)
+		columns[CAPTURED].kind = MON_CELL_JSON;
+	table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
+	if (!table)
+		return out_of_memory(error);
 	while ((result = mon_query_step(statement, error)) > 0) {
 		/* In query order; START, WALL and OFFSET come from its first column. */
 		static const size_t order[] = {OFFSET,	 DURATION, SELF,     NAME,     CALLER,
@@ -302,6 +313,12 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 		arguments_text(statement, 12, text, sizeof(text));
 		if (text[0])
 			mon_table_text(table, ARGS, text);
+		if (any)
+			result = mon_captured_fill(report->database,
+						   sqlite3_column_int64(statement, 18), table,
+						   CAPTURED, error);
+		if (result < 0)
+			return result;
 	}
 	if (result)
 		return result;

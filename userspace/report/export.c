@@ -69,9 +69,9 @@ void mon_export_csv(const struct mon_table *table, FILE *out)
 	}
 }
 
-/* Length of the valid UTF-8 sequence at @text (Unicode table 3-7), or 0. Stops at a NUL. */
-static size_t utf8_length(const unsigned char *text)
+size_t mon_export_utf8_length(const char *string)
 {
+	const unsigned char *text = (const unsigned char *)string;
 	unsigned char low = 0x80, high = 0xbf;
 	size_t length;
 
@@ -102,13 +102,13 @@ static size_t utf8_length(const unsigned char *text)
 	return length;
 }
 
-static void json_text(const char *string, FILE *out)
+void mon_export_json_string(const char *string, FILE *out)
 {
 	const unsigned char *at = (const unsigned char *)string;
 
 	(void)fputc('"', out);
 	while (*at) {
-		size_t length = utf8_length(at);
+		size_t length = mon_export_utf8_length((const char *)at);
 
 		if (length == 0) {
 			(void)fputs("\\ufffd", out);
@@ -142,8 +142,10 @@ static void json_row(const struct mon_table *table, size_t row, FILE *out)
 		first = false;
 		if (!cell->set)
 			(void)fputs("null", out);
+		else if (column->kind == MON_CELL_JSON)
+			(void)fputs(cell->text, out);
 		else if (column->kind == MON_CELL_TEXT)
-			json_text(cell->text, out);
+			mon_export_json_string(cell->text, out);
 		else if (column->kind == MON_CELL_BOOL)
 			(void)fputs(cell->number ? "true" : "false", out);
 		else

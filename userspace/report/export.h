@@ -13,4 +13,9 @@ void mon_export_csv(const struct mon_table *table, FILE *out);
 /* `"key": [{...}, ...]`; with @single the first row alone: `"key": {...}`, or null. */
 void mon_export_json(const char *key, const struct mon_table *table, bool single, FILE *out);
 
+/* One string, quoted; what is not UTF-8 becomes U+FFFD. */
+void mon_export_json_string(const char *string, FILE *out);
+/* Length of the valid UTF-8 sequence at @string (Unicode table 3-7), or 0. Stops at a NUL. */
+size_t mon_export_utf8_length(const char *string);
+
 #endif

@@ -85,17 +85,27 @@ void mon_table_number(struct mon_table *table, size_t column, uint64_t number)
 	mon_table_estimate(table, column, number, false);
 }
 
-void mon_table_text(struct mon_table *table, size_t column, const char *text)
+static void set_text(struct mon_table *table, size_t column, const char *text, size_t length_max)
 {
 	struct mon_cell *cell = last_row_cell(table, column);
 
 	if (!cell || !text)
 		return;
 	free(cell->text);
-	cell->text = strndup(text, MON_TABLE_TEXT_MAX);
+	cell->text = strndup(text, length_max);
 	cell->set = cell->text != NULL;
 	if (!cell->text)
 		table->failed = true;
+}
+
+void mon_table_text(struct mon_table *table, size_t column, const char *text)
+{
+	set_text(table, column, text, MON_TABLE_TEXT_MAX);
+}
+
+void mon_table_json(struct mon_table *table, size_t column, const char *json)
+{
+	set_text(table, column, json, MON_TABLE_JSON_MAX);
 }
 
 bool mon_table_failed(const struct mon_table *table)
@@ -171,6 +181,7 @@ static void format_cell(const struct mon_table *table, size_t row, size_t column
 		*at++ = '~';
 	switch (table->columns[column].kind) {
 	case MON_CELL_TEXT:
+	case MON_CELL_JSON:
 		(void)mon_escape(at, CELL_BYTES - 1, cell->text);
 		if (!wide)
 			shorten(at, MON_TABLE_NAME_WIDTH);

@@ -21,6 +21,7 @@ enum mon_cell_kind {
 	MON_CELL_INTEGER, /* signed, never grouped: ids, return values */
 	MON_CELL_HEX,	  /* hexadecimal for people, decimal in exports */
 	MON_CELL_BOOL,
+	MON_CELL_JSON, /* a value of more than one part, as JSON; for no other format */
 };
 
 struct mon_column {
@@ -37,8 +38,9 @@ struct mon_cell {
 	char *text; /* as the database holds it: escaped when printed */
 };
 
-#define MON_TABLE_TEXT_MAX 4000 /* bytes of one cell that are kept */
-#define MON_TABLE_NAME_WIDTH 48 /* characters of a text cell without --wide */
+#define MON_TABLE_TEXT_MAX 4000	  /* bytes of one cell that are kept */
+#define MON_TABLE_JSON_MAX 131072 /* of one of JSON, which must not be cut */
+#define MON_TABLE_NAME_WIDTH 48	  /* characters of a text cell without --wide */
 
 struct mon_table;
 
@@ -52,6 +54,7 @@ void mon_table_row(struct mon_table *table);
 void mon_table_number(struct mon_table *table, size_t column, uint64_t number);
 void mon_table_estimate(struct mon_table *table, size_t column, uint64_t number, bool estimate);
 void mon_table_text(struct mon_table *table, size_t column, const char *text);
+void mon_table_json(struct mon_table *table, size_t column, const char *json);
 bool mon_table_failed(const struct mon_table *table);
 
 size_t mon_table_rows(const struct mon_table *table);

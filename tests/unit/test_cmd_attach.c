@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Options of `attach` that are refused before anything is looked at: exit 2 and one sentence. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "cli/cli.h"
+#include "tests/harness/stderr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* @options in one string, parted by blanks. */
+static void refused(const char *options, const char *sentence)
+{
+	char words[256], *argv[32] = {(char *)"attach", (char *)"-p", (char *)"1"}, *rest = NULL;
+	const char *said;
+	int argc = 3, status;
+
+	(void)snprintf(words, sizeof(words), "%s", options);
+	for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		argv[argc++] = word;
+	listen_to_stderr();
+	status = mon_cli_attach(argc, argv);
+	said = heard();
+	if (status != MON_EXIT_USAGE || !strstr(said, sentence))
+		fail_msg("%s: exit %d, %s", options, status, said);
+}
+
+static void arguments_to_capture(void **state)
+{
+	(void)state;
+	refused("--string 0", "--string wants an argument from 1 to 6, not 0;");
+	refused("--string 7", "not 7;");
+	refused("--string 1:2", "not 1:2;");
+	refused("--string 11", "not 11;");
+	refused("--string -1", "not -1;");
+	refused("--buffer 1", "--buffer wants K:L, two arguments from 1 to 6, not 1;");
+	refused("--buffer 1:", "not 1:;");
+	refused("--buffer 1:7", "not 1:7;");
+	refused("--buffer 2:2", "not 2:2;");
+	refused("--buffer 1:22", "not 1:22;");
+	refused("--string 1 --buffer 1:2", "one argument is captured once");
+	refused("--string 1 --string 2 --buffer 3:4 --string 5",
+		"at most 3 of --string and --buffer together");
+	refused("--string 1 -c", "which -c does not keep");
+}
+
+static void bytes_to_capture(void **state)
+{
+	(void)state;
+	refused("--capture-bytes 64", "--capture-bytes wants --string or --buffer");
+	refused("--string 1 --capture-bytes 0", "wants a number from 1 to 1910, not 0;");
+	refused("--string 1 --capture-bytes 1911", "not 1911;");
+	refused("--string 1 --capture-bytes 64K", "not 64K;");
+	refused("--string 1 --string 2 --capture-bytes 943",
+		"2 captured arguments leave room for --capture-bytes 942 at most");
+	refused("--capture-bytes 623 --string 1 --string 2 --buffer 3:4",
+		"3 captured arguments leave room for --capture-bytes 622 at most");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(arguments_to_capture),
+		cmocka_unit_test(bytes_to_capture),
+	};
+
+	return cmocka_run_group_tests_name("cli/cmd_attach", tests, NULL, NULL);
+}
