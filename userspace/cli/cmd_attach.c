@@ -141,7 +141,7 @@ static int run(const struct mon_config *config, bool strict)
 	const struct sigaction file_limit = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
 	struct sigaction action = {.sa_handler = on_signal}, hangup;
 	struct mon_report_options report = {.path = config->output, .head_only = true};
-	struct mon_outcome_of_run outcome;
+	struct mon_outcome_of_run outcome = {0};
 	struct mon_error error = {0};
 	struct mon_live *live;
 	int status, result;
@@ -187,14 +187,6 @@ static int run(const struct mon_config *config, bool strict)
 	if (status != -1)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return strict && outcome.sum.lost ? MON_EXIT_LOSS : MON_EXIT_OK;
-}
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-	const char *text = getenv(variable);
-	uint64_t number;
-
-	return text && !mon_parse_number(text, 0, UINT32_MAX - 1, &number) ? number : otherwise;
 }
 
 static void join_words(int argc, char **argv, char *text, size_t size)
@@ -315,8 +307,8 @@ int mon_cli_attach(int argc, char **argv)
 				     .globs = globs,
 				     .excludes = excludes,
 				     .command_line = command_line,
-				     .owner_uid = (uid_t)number_of("SUDO_UID", getuid()),
-				     .owner_gid = (gid_t)number_of("SUDO_GID", getgid())};
+				     .owner_uid = mon_cli_owner_uid(),
+				     .owner_gid = mon_cli_owner_gid()};
 	join_words(argc, argv, command_line, sizeof(command_line));
 	for (int i = 1; i < argc && !command_at; i++)
 		if (strcmp(argv[i], "--") == 0)

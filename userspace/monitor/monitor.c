@@ -468,6 +468,8 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	if (!monitor)
 		return;
 	mon_status_close(monitor->status);
+	if (monitor->hangs)
+		return;
 	mon_workers_free(monitor->workers);
 	mon_queue_free(monitor->queue);
 	mon_spool_free(monitor->spool);

@@ -30,6 +30,7 @@ struct mon_outcome_of_run {
 	struct mon_ledger_sum sum;
 	bool complete;
 	uint64_t foreign_hits, missed;
+	uint64_t waiting; /* records that are left in the spool */
 	const char *reason;
 	int command_status; /* wait status, or -1: none, or it still runs */
 	int store_result;   /* 0, or why the database lacks something */

@@ -39,6 +39,7 @@ struct mon_monitor {
 	char spool_path[PATH_MAX];
 	pthread_mutex_t gate_lock; /* of `gates`: closed by writer, reader and main thread */
 	unsigned gates;		   /* bit of each enum mon_reason that closes it */
+	bool hangs;		   /* the writer, for good: nothing it works with is freed */
 	atomic_bool stop_again;	   /* the second signal */
 	uint32_t left_out;
 	struct mon_look *look;
@@ -51,6 +52,10 @@ struct mon_monitor {
 /* From the rule and the rate of a function; told to the programs. */
 void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s);
 void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now);
+/* Ends the run; 0, or -errno when the database lacks something. */
+int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome);
+/* Why, in words; escaped. */
+const char *mon_monitor_why(const struct mon_monitor *monitor);
 /* Somebody asks on the status socket. */
 void mon_monitor_answer(struct mon_monitor *monitor);
 /* Why chosen calls are not kept at the moment, if there is a reason. */

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * A run from armed to ended: the tick, the reasons to end, and the end: probes off, open calls
- * flushed, ring drained, last counters, the books checked, the row that says complete. Main thread.
- */
+/* A run from armed to ended: the tick, and the reasons to end. Main thread. */
 #include "monitor/monitor_internal.h"
 
 #include "base/cleanup.h"
@@ -17,7 +14,6 @@
 #define TICK_NS MON_NS_PER_S
 #define CLOCK_ROW_NS (60 * MON_NS_PER_S)
 #define CLOCK_STEP_NS MON_NS_PER_MS
-#define DRAIN_NS (5 * MON_NS_PER_S)
 
 void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now)
 {
@@ -185,61 +181,6 @@ static const char *watch(struct mon_monitor *monitor,
 	}
 }
 
-static uint64_t credited(const void *context, uint32_t function, enum mon_reason reason)
-{
-	return mon_store_credited(context, function, reason);
-}
-
-static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
-{
-	struct mon_run_counters run;
-	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
-	struct mon_store_stats stats;
-	struct mon_tick rows;
-	int result;
-
-	(void)mon_capture_detach(monitor->capture);
-	end.ended_ns = mon_clock_now(&mon_clock_system);
-	result = mon_capture_flush_open(monitor->capture);
-	if (result)
-		mon_log(MON_LOG_WARNING, "open calls could not be read: %s", strerror(-result));
-	outcome->command_status = -1;
-	if (monitor->command)
-		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
-	end.target_status = outcome->command_status;
-	outcome->store_result = mon_workers_drain(monitor->workers, DRAIN_NS);
-	if (mon_workers_tick_written(monitor->workers))
-		mon_ledger_commit(monitor->ledger);
-	else
-		mon_ledger_give_back(monitor->ledger);
-	mon_monitor_read_counters(monitor, end.ended_ns);
-	result = mon_ledger_take(monitor->ledger, end.ended_ns, true, &rows);
-	if (!result)
-		result = mon_workers_write(monitor->workers, &rows);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_ledger_check(monitor->ledger, credited, monitor->store, &outcome->sum);
-	outcome->complete = !outcome->store_result && !outcome->sum.unbalanced;
-	end.complete = outcome->complete;
-	result = mon_store_end(monitor->store, &end);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_store_stats(monitor->store, &stats);
-	if (stats.wal_left)
-		mon_log(MON_LOG_WARNING,
-			"another process reads the database: it stays in WAL mode until it is "
-			"written again");
-	mon_capture_read_run_counters(monitor->capture, &run);
-	if (run.texts_refused)
-		mon_log(MON_LOG_WARNING,
-			"%llu kept calls are without their strings and buffers: more calls were "
-			"open than there is room for",
-			(unsigned long long)run.texts_refused);
-	outcome->foreign_hits = run.foreign_hits;
-	outcome->missed = mon_capture_missed(monitor->capture);
-	return outcome->store_result;
-}
-
 int mon_monitor_run(struct mon_monitor *monitor,
 		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
 		    struct mon_outcome_of_run *outcome_out, struct mon_error *error)
@@ -258,12 +199,19 @@ int mon_monitor_run(struct mon_monitor *monitor,
 			return result;
 	}
 	outcome.reason = watch(monitor, on_tick, context);
-	result = finish(monitor, &outcome);
+	result = mon_monitor_finish(monitor, &outcome);
 	*outcome_out = outcome;
+	if (result && outcome.waiting)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "%s was not written to its end: %s; %llu records wait in %s: "
+				     "monbpf spool drain %s",
+				     MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor),
+				     (unsigned long long)outcome.waiting,
+				     MON_ESCAPED(monitor->spool_path),
+				     MON_ESCAPED(monitor->spool_path));
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "%s was not written to its end: %s; what it has is kept",
-				     MON_ESCAPED(monitor->config.output),
-				     mon_store_error_text(monitor->store));
+				     MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor));
 	return 0;
 }
