@@ -8,6 +8,7 @@
 #include "monitor/monitor_internal.h"
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "monitor/remains.h"
@@ -154,6 +155,9 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 		leave_remains(monitor, &end, outcome);
 	else if (monitor->spool)
 		mon_spool_release(monitor->spool, 0, UINT64_MAX);
+	/* Whatever the end was like, it is over: nothing is left for another monitor. */
+	MON_CRASH_POINT("ended");
+	(void)mon_capture_unpin(monitor->capture);
 	return drained ? drained : result;
 }
 

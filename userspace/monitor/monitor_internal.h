@@ -35,7 +35,9 @@ struct mon_monitor {
 	mon_wall_ns started_wall_ns;
 	uint64_t forks_seen, bpf_bytes;
 	bool size_told, command;
+	bool adopted, targets_gone; /* the run was begun by another process; it is over */
 	char uuid[MON_UUID_BYTES];
+	char database[PATH_MAX]; /* absolute; with --persist only */
 	char spool_path[PATH_MAX];
 	pthread_mutex_t gate_lock; /* of `gates`: closed by writer, reader and main thread */
 	unsigned gates;		   /* bit of each enum mon_reason that closes it */
@@ -48,6 +50,21 @@ struct mon_monitor {
 	bool pressed;
 	uint32_t *one_in; /* what each function's policy keeps now */
 };
+
+/* The two ways into a run. What fails leaves nothing but what was there. */
+int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error);
+
+/* What both consist of. @adopted: sizes that are given, or NULL. */
+int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_options *adopted,
+		     struct mon_error *error);
+int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
+			 struct mon_error *error);
+void mon_monitor_start_status(struct mon_monitor *monitor);
+int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *error);
 
 /* From the rule and the rate of a function; told to the programs. */
 void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s);

@@ -146,9 +146,9 @@ static const char *watch(struct mon_monitor *monitor,
 			    .events = POLLIN},
 	};
 	size_t alive = monitor->watched.target_count;
-	mon_ns next_ns = monitor->started_ns + TICK_NS;
+	mon_ns next_ns = mon_clock_now(&mon_clock_system) + TICK_NS;
 	mon_ns end_ns = monitor->config.duration_ns
-				? monitor->armed_ns + monitor->config.duration_ns
+				? next_ns - TICK_NS + monitor->config.duration_ns
 				: UINT64_MAX;
 
 	for (size_t i = 0; i < alive; i++)
@@ -159,6 +159,8 @@ static const char *watch(struct mon_monitor *monitor,
 		mon_ns until = next_ns < end_ns ? next_ns : end_ns;
 		int timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
 
+		if (monitor->targets_gone)
+			return "target exited";
 		if (now >= end_ns)
 			return "duration";
 		if (now >= next_ns) {
