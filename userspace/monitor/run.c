@@ -71,6 +71,36 @@ static void look_at_size(struct mon_monitor *monitor, const struct mon_store_sta
 		mon_log(MON_LOG_INFO, "there is room again: calls are kept");
 }
 
+/* A new file has nothing of the run but its name: everything is told again. */
+static void look_at_parts(struct mon_monitor *monitor, const struct mon_store_stats *stats)
+{
+	if (stats->wal_alarm != monitor->wal_told) {
+		monitor->wal_told = stats->wal_alarm;
+		if (stats->wal_alarm)
+			mon_log(MON_LOG_WARNING,
+				"another process reads the database without end: the WAL cannot "
+				"shrink and has %s",
+				mon_format_bytes((char[32]){0}, 32, stats->wal_bytes));
+		else
+			mon_log(MON_LOG_INFO, "the WAL shrinks again");
+	}
+	if (stats->part == monitor->part)
+		return;
+	if (monitor->part && stats->damaged_number)
+		mon_log(MON_LOG_WARNING,
+			"the database was damaged: it is kept as %s.damaged-%u, the run goes on in "
+			"a new %s",
+			MON_ESCAPED(monitor->config.output), stats->damaged_number,
+			MON_ESCAPED(monitor->config.output));
+	else if (monitor->part)
+		mon_log(MON_LOG_WARNING,
+			"the database was moved or removed: the run goes on in a new %s",
+			MON_ESCAPED(monitor->config.output));
+	if (monitor->part)
+		mon_ledger_tell_all(monitor->ledger);
+	monitor->part = stats->part;
+}
+
 static void look_at_memory(struct mon_monitor *monitor)
 {
 	bool pressed = mon_pressure_now(&monitor->pressure);
@@ -102,8 +132,11 @@ static void tick(struct mon_monitor *monitor,
 	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
 	write_policies(monitor);
 	look_at_forks(monitor);
-	if (mon_workers_tick_written(monitor->workers))
+	mon_workers_stats(monitor->workers, &stats);
+	if (mon_workers_tick_written(monitor->workers)) {
 		mon_ledger_commit(monitor->ledger);
+		look_at_parts(monitor, &stats.store);
+	}
 	if (mon_ledger_take(monitor->ledger, now, false, &rows) == 0) {
 		mon_wall_ns wall = mon_clock_wall();
 		int64_t step =

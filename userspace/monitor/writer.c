@@ -164,11 +164,16 @@ void *mon_workers_write_all(void *argument)
 {
 	struct mon_workers *workers = argument;
 	unsigned tries = 0;
+	bool trimmed = false;
 
 	workers->batch.records = workers->records;
 	while (!atomic_load(&workers->hurried)) {
 		bool closed = mon_queue_closed(workers->options.queue); /* nothing comes after */
+		bool pressed = atomic_load(&workers->pressed);
 
+		if (pressed && !trimmed)
+			mon_store_trim(workers->options.store);
+		trimmed = pressed;
 		if (!workers->batch.count)
 			fill_batch(workers);
 		if (!mon_workers_complete_batch(workers)) {
