@@ -175,7 +175,7 @@ static void live_once(const struct target *target, int round, unsigned *seed)
 
 static void P05_killed_fifty_times(void **state)
 {
-	struct target *target = target_start("paced", RATE, NULL);
+	struct target *target = target_start("steady", RATE, NULL);
 	unsigned seed = (unsigned)mon_clock_now(&mon_clock_system);
 	mon_ns started_ns = mon_clock_now(&mon_clock_system);
 	struct process *last;

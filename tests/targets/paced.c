@@ -1,38 +1,57 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* So many calls a second, in a burst each millisecond, each with its number; until a line comes. */
-#include "target.h"
-
-#include <poll.h>
+/*
+ * For benchmarks: each line on stdin is "CALLS_PER_S MILLISECONDS"; it calls for so long at that
+ * rate, or with 0 as fast as it can, and answers "made CALLS". In between it does not sleep: a
+ * thread that wakes up late would come in bursts.
+ */
 #include <time.h>
 
-#define TICKS_PER_S 1000
-#define TICK_NS (1000000000L / TICKS_PER_S)
+#include "target.h"
+
+#define BETWEEN_LOOKS 16 /* calls */
+#define NS_PER_S 1000000000u
 
 WATCHED uint64_t watched_paced(uint64_t number)
 {
 	STARTS_WITH_PUSH();
-	target_sink += (long)number;
+	__asm__ volatile("" : "+r"(number));
 	return number;
 }
 
-int main(int argc, char **argv)
+static uint64_t now_ns(void)
 {
-	long burst = target_number(argc, argv, 1, 20000) / TICKS_PER_S, calls = 0;
-	struct pollfd line = {.fd = STDIN_FILENO, .events = POLLIN};
-	struct timespec next;
+	struct timespec now;
 
-	target_ready();
-	clock_gettime(CLOCK_MONOTONIC, &next);
-	while (!poll(&line, 1, 0)) {
-		for (long i = 0; i < burst; i++)
-			watched_paced((uint64_t)calls++);
-		next.tv_nsec += TICK_NS;
-		if (next.tv_nsec >= 1000000000L) {
-			next.tv_nsec -= 1000000000L;
-			next.tv_sec++;
-		}
-		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t call(uint64_t calls_per_s, uint64_t for_ns)
+{
+	const uint64_t from_ns = now_ns();
+	uint64_t calls = 0, spent_ns = 0;
+
+	while (spent_ns < for_ns) {
+		/* What is due by now; who was late catches up. */
+		if (!calls_per_s || calls < (uint64_t)((double)spent_ns * calls_per_s / NS_PER_S))
+			for (int i = 0; i < BETWEEN_LOOKS; i++)
+				watched_paced(calls++);
+		spent_ns = now_ns() - from_ns;
 	}
-	target_end(calls);
+	return calls;
+}
+
+int main(void)
+{
+	char line[64];
+
+	target_say("ready\n");
+	while (target_line(line, sizeof(line))) {
+		char *end;
+		uint64_t calls_per_s = strtoull(line, &end, 10), for_ms = strtoull(end, NULL, 10);
+
+		target_say("made %llu\n",
+			   (unsigned long long)call(calls_per_s, for_ms * (NS_PER_S / 1000)));
+	}
 	return 0;
 }
