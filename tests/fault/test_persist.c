@@ -35,22 +35,22 @@
 #define NOBODY_MS_MAX 1700
 #define ARGUMENTS_MAX 40
 
-/* Where a monitor that is built for it dies by itself. */
+/*
+ * Where a monitor that is built for it dies by itself. In this order: after one that died before
+ * anything of its backlog was safe comes one that has time, or the ring would fill, which is a loss
+ * that is counted and not what is tested here.
+ */
 static const struct point {
 	const char *name;
 	bool locked;   /* passed only while the database is out */
 	int count_max; /* dies the first, second, … time it comes by */
 	bool at_start;
 } points[] = {
-	{"adopted", false, 1, true},
+	{"adopted", false, 1, true},	{"spooling", true, 4, false},
+	{"claimed", false, 20, false},	{"committing", false, 20, false},
+	{"spooled", true, 4, false},	{"committed", false, 20, false},
+	{"released", false, 20, false}, {"spooled_acknowledged", true, 4, false},
 	{"resumed", false, 1, true},
-	{"claimed", false, 20, false},
-	{"committing", false, 20, false},
-	{"committed", false, 20, false},
-	{"released", false, 20, false},
-	{"spooling", true, 4, false},
-	{"spooled", true, 4, false},
-	{"spooled_acknowledged", true, 4, false},
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
 
@@ -180,6 +180,7 @@ static void P05_killed_fifty_times(void **state)
 	mon_ns started_ns = mon_clock_now(&mon_clock_system);
 	struct process *last;
 	int64_t calls;
+	char *lost;
 
 	(void)state;
 	print_message("seed %u\n", seed);
@@ -199,7 +200,10 @@ static void P05_killed_fifty_times(void **state)
 	calls = target_done(target);
 	assert_int_equal(target_finish(target), 0);
 	assert_int_equal(process_wait(last, 60000), 0);
-	print_message("%lld calls\n", (long long)calls);
+	print_message("%lld calls; lost: %s\n", (long long)calls,
+		      lost = db_text(database, "SELECT coalesce(group_concat(reason||' '||count),"
+					       "'none') FROM losses"));
+	free(lost);
 	assert_ledger_closed(database);
 	assert_int_equal(db_int(database, "SELECT count(*) FROM run"), 1);
 	assert_int_equal(db_int(database, "SELECT calls FROM functions"), calls);
