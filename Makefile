@@ -51,7 +51,7 @@ WARN := -Wall -Wextra -Werror -Wunused-function -Wshadow -Wstrict-prototypes -Wm
 CPPFLAGS += -D_GNU_SOURCE -DMON_VERSION='"$(VERSION)"' -I. -Iuserspace -I$(BUILD)
 CFLAGS += -std=gnu11 $(OPTIMIZE) $(WARN) -fstack-protector-strong -fPIE -pthread $(SANITIZE)
 LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SANITIZE)
-LDLIBS := -lbpf -ldw -lelf -lsqlite3 -liberty
+LDLIBS := -lbpf -ldw -lelf -lsqlite3 -liberty $(if $(filter x86_64,$(ARCH)),-lZydis)
 
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
 	-D__TARGET_ARCH_$(BPF_ARCH) -I. -Ivmlinux -Ibpf

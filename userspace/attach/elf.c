@@ -241,6 +241,15 @@ uint64_t mon_elf_entry_offset(const struct mon_elf *elf)
 	return elf->entry ? code_offset(elf, elf->entry, &left) : 0;
 }
 
+int mon_elf_code(const struct mon_elf *elf, uint64_t *offset_out, uint64_t *size_out)
+{
+	if (elf->code_count != 1)
+		return elf->code_count ? -ENOTSUP : -ENOENT;
+	*offset_out = elf->code[0].offset;
+	*size_out = elf->code[0].size_bytes;
+	return 0;
+}
+
 static bool section_header(struct mon_elf *elf, Elf_Scn *section, GElf_Shdr *header_out)
 {
 	uint64_t end;
@@ -307,17 +316,17 @@ static bool symbol_name(const Elf_Data *strings, uint64_t at, struct mon_elf_sym
 	return true;
 }
 
-static int each_of_type(struct mon_elf *elf, uint32_t type,
+static int each_of_type(struct mon_elf *elf, uint32_t table,
 			int (*each)(const struct mon_elf_symbol *, void *), void *context,
 			struct mon_error *error)
 {
 	Elf_Data *symbols, *strings;
-	int result = table_of_type(elf, type, &symbols, &strings, error);
+	int result = table_of_type(elf, table, &symbols, &strings, error);
 
 	if (result || !symbols)
 		return result;
 	for (size_t i = 1; i < symbols->d_size / sizeof(Elf64_Sym) && !result; i++) {
-		struct mon_elf_symbol symbol = {.dynamic = type == SHT_DYNSYM};
+		struct mon_elf_symbol symbol = {.dynamic = table == SHT_DYNSYM};
 		uint64_t left = 0;
 		GElf_Sym raw;
 
@@ -327,10 +336,13 @@ static int each_of_type(struct mon_elf *elf, uint32_t type,
 		symbol.global = GELF_ST_BIND(raw.st_info) == STB_GLOBAL;
 		symbol.weak = GELF_ST_BIND(raw.st_info) == STB_WEAK;
 		symbol.import = raw.st_shndx == SHN_UNDEF;
-		/* STT_GNU_IFUNC is its resolver's address, not the function's: not one of ours. */
-		if (!symbol.import && raw.st_value && GELF_ST_TYPE(raw.st_info) == STT_FUNC)
+		unsigned type = GELF_ST_TYPE(raw.st_info);
+
+		if (!symbol.import && raw.st_value &&
+		    (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE))
 			symbol.offset = code_offset(elf, raw.st_value, &left);
-		symbol.function = symbol.offset != 0;
+		/* STT_GNU_IFUNC is its resolver's address, not the function's: not one of ours. */
+		symbol.function = symbol.offset != 0 && type == STT_FUNC;
 		symbol.size_bytes = raw.st_size <= left ? raw.st_size : 0;
 		result = each(&symbol, context);
 	}

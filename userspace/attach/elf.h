@@ -21,11 +21,11 @@
 
 struct mon_elf;
 
-/* A symbol that has an address in the file's code, or an import; names live with the file. */
+/* A symbol or an import; names live with the file. */
 struct mon_elf_symbol {
 	const char *name;
 	size_t name_length; /* without a version ("@@GLIBC_2.2.5") */
-	uint64_t offset;    /* in the file; imports: 0 */
+	uint64_t offset;    /* in the file, of code, by whatever it is named; others: 0 */
 	uint64_t size_bytes;
 	bool function; /* defined, STT_FUNC, inside executable PT_LOAD */
 	bool import;   /* undefined here */
@@ -58,6 +58,8 @@ bool mon_elf_has_section(struct mon_elf *elf, const char *name);
 
 /* File offset of the program's entry point, 0: none. */
 uint64_t mon_elf_entry_offset(const struct mon_elf *elf);
+/* Where its code is in the file. -ENOTSUP: in several segments, -ENOENT: in none. */
+int mon_elf_code(const struct mon_elf *elf, uint64_t *offset_out, uint64_t *size_out);
 /* Bytes read from @offset, less than @size at the end of the file. */
 size_t mon_elf_read(const struct mon_elf *elf, uint64_t offset, void *buffer, size_t size);
 

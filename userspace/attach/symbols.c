@@ -8,7 +8,6 @@
 
 #include "attach/demangle.h"
 #include "attach/elf.h"
-#include "attach/instruction.h"
 #include "attach/suggest.h"
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -58,6 +57,9 @@ struct finding {
 	size_t excluded;     /* matched, then excluded */
 	size_t module_taken; /* index of the current module in the set + 1, or 0 */
 	struct mon_prefixes *prefixes;
+	const struct mon_symbol_query *query;
+	struct mon_code *code; /* of the current module, NULL until it is needed, or unknown */
+	bool code_tried;
 };
 
 const char *mon_symbol_glob_split(const char *text, size_t *library_length_out)
@@ -366,11 +368,35 @@ static int take_module(struct finding *finding, const struct group *group)
 	return module->path && module->open_path ? 0 : -ENOMEM;
 }
 
+/* All code of a file is read once, for the first function whose probe would move. */
+static void place_probe(struct finding *finding, const struct group *group,
+			struct mon_function *function)
+{
+	uint8_t bytes[MON_PLACEMENT_BYTES];
+	size_t length = mon_elf_read(group->elf, function->offset, bytes, sizeof(bytes));
+	struct mon_place place;
+
+	mon_placement_propose(bytes, length, finding->query->arguments, &place);
+	function->cost = place.cost_at_symbol;
+	if (finding->query->placement == MON_PLACEMENT_SYMBOL)
+		return;
+	if (place.shift_bytes && !finding->code_tried) {
+		finding->code_tried = true;
+		(void)mon_code_of_elf(group->elf, &finding->code);
+	}
+	mon_placement_check(finding->code, function->offset, function->size_bytes, &place);
+	function->probe_offset += place.shift_bytes;
+	function->cost = place.cost;
+	function->placement = place.why;
+	if (place.shift_bytes && asprintf(&function->note, "the probe is %u bytes in, %s",
+					  place.shift_bytes, place.why) < 0)
+		function->note = NULL;
+}
+
 static int take_function(struct finding *finding, const struct group *group, struct texts *texts)
 {
 	struct mon_function_set *set = &finding->set;
 	const struct candidate *primary = &group->names[0];
-	uint8_t code[MON_INSTRUCTION_BYTES];
 	uint64_t size_bytes = 0;
 	int result = take_module(finding, group);
 
@@ -403,9 +429,8 @@ static int take_function(struct finding *finding, const struct group *group, str
 		.name = strdup(texts_name(texts)),
 		.aliases = group->count > 1 ? join_aliases(group, primary) : NULL,
 		.source = primary->dynamic ? "dynsym" : "symtab",
-		.cost = mon_instruction_cost(
-			code, mon_elf_read(group->elf, primary->offset, code, sizeof(code))),
 	};
+	place_probe(finding, group, function);
 	return function->symbol && function->name && (group->count == 1 || function->aliases)
 		       ? 0
 		       : -ENOMEM;
@@ -633,6 +658,7 @@ int mon_symbols_find(const struct mon_module_list *modules, const struct mon_sym
 		.pattern_count = query->glob_count,
 		.exclude_count = query->exclude_count,
 		.prefixes = prefixes,
+		.query = query,
 	};
 	int result = prefixes ? 0 : no_memory(error);
 
@@ -652,6 +678,8 @@ int mon_symbols_find(const struct mon_module_list *modules, const struct mon_sym
 			continue;
 		finding.module_taken = 0;
 		result = walk_module(modules, i, match_group, &finding, error);
+		mon_code_free(TAKE_PTR(finding.code));
+		finding.code_tried = false;
 		/* `*:name` meets files that are mapped executable and are no ELF files. */
 		if (result == -ENOEXEC && !by_name)
 			result = 0;

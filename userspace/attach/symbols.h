@@ -7,6 +7,7 @@
 #define MON_SYMBOLS_H
 
 #include "attach/modules.h"
+#include "attach/placement.h"
 #include "base/error.h"
 #include "base/types.h"
 
@@ -19,6 +20,8 @@ struct mon_symbol_query {
 	const char *const *excludes; /* same form; matched against symbol and demangled name */
 	size_t exclude_count;
 	size_t limit; /* of functions; 0: the two above */
+	enum mon_placement placement;
+	uint8_t arguments; /* that are wanted at the probe; bit 0 is the first */
 };
 
 /*

@@ -52,10 +52,11 @@ struct mon_function {
 	char *name;	    /* demangled; same text as symbol when there is nothing to demangle */
 	char *aliases;	    /* comma separated, or NULL */
 	const char *source; /* static text: "symtab" or "dynsym" */
-	enum mon_cost_class cost;
-	bool returns;	  /* a return probe is attached too */
-	char *note;	  /* why something about it is special, or NULL */
-	int attach_error; /* 0, or the errno that attaching it gave: it is not watched */
+	enum mon_cost_class cost; /* at the probe */
+	const char *placement;	  /* static text: why the probe is where it is, or NULL */
+	bool returns;		  /* a return probe is attached too */
+	char *note;		  /* why something about it is special, or NULL */
+	int attach_error;	  /* 0, or the errno that attaching it gave: it is not watched */
 };
 
 struct mon_function_set {

@@ -50,6 +50,8 @@ static const char help[] =
 	"most\n"
 	"      --capture-bytes N    so many bytes of each (64); the true length is kept too\n"
 	"      --mode MODE          session, multi or perf; auto takes the first that works\n"
+	"      --placement WHERE    auto: on a cheap instruction, if it is safe; symbol: on the "
+	"first\n"
 	"      --force-returns      return probes even where they could end the target\n"
 	"      --memory-budget SIZE 64M by default, at least 24M\n"
 	"      --ring-size SIZE     a power of two from 4K to 1G\n"
@@ -268,6 +270,7 @@ int mon_cli_attach(int argc, char **argv)
 		BUFFER,
 		CAPTURE,
 		MODE,
+		PLACEMENT,
 		FORCE,
 		BUDGET,
 		RING,
@@ -297,6 +300,7 @@ int mon_cli_attach(int argc, char **argv)
 		{"buffer", required_argument, NULL, BUFFER},
 		{"capture-bytes", required_argument, NULL, CAPTURE},
 		{"mode", required_argument, NULL, MODE},
+		{"placement", required_argument, NULL, PLACEMENT},
 		{"force-returns", no_argument, NULL, FORCE},
 		{"memory-budget", required_argument, NULL, BUDGET},
 		{"ring-size", required_argument, NULL, RING},
@@ -411,6 +415,10 @@ int mon_cli_attach(int argc, char **argv)
 					break;
 			if (config.mode == MON_MODES)
 				return usage("--mode is auto, session, multi or perf, not", optarg);
+			break;
+		case PLACEMENT:
+			if (mon_placement_parse(optarg, &config.placement))
+				return usage("--placement is auto or symbol, not", optarg);
 			break;
 		case FORCE:
 			config.force_returns = true;

@@ -18,12 +18,15 @@ enum format { TEXT, JSON, CSV };
 static const char help[] =
 	"usage: monbpf list -p PID|NAME | -b PATH [GLOB]...\n"
 	"\n"
-	"Prints the functions that match: name, what a probe on its first instruction costs\n"
-	"(emulated, or single-step: ten times as much), size, module. Nothing is attached.\n"
+	"Prints the functions that match: name, what a probe costs (emulated, or single-step: ten\n"
+	"times as much), how many bytes behind the symbol it goes and why, size, module. Nothing\n"
+	"is attached.\n"
 	"\n"
 	"  -p, --pid PID|NAME   a process\n"
 	"  -b, --binary PATH    a file\n"
 	"  -x, --exclude GLOB   not these\n"
+	"      --placement WHERE auto: on a cheap instruction, if it is safe; symbol: on the "
+	"first\n"
 	"      --json, --csv     for programs: every column, raw numbers\n"
 	"      --wide            long names, aliases and offsets too\n"
 	"  -h, --help           this text\n";
@@ -37,9 +40,12 @@ static int usage(const char *what, const char *value)
 
 static int fill(const struct mon_function_set *set, struct mon_table **table_out)
 {
+	enum { FUNCTION, COST, SHIFT, WHY, BYTES, MODULE, OFFSET, ALIASES, SYMBOL, SOURCE, BUILD };
 	static const struct mon_column columns[] = {
 		{"FUNCTION", "function", MON_CELL_TEXT, false},
 		{"COST", "cost", MON_CELL_TEXT, false},
+		{"SHIFT", "shift_bytes", MON_CELL_COUNT, false},
+		{"WHY", "placement", MON_CELL_TEXT, false},
 		{"BYTES", "size_bytes", MON_CELL_COUNT, false},
 		{"MODULE", "module", MON_CELL_TEXT, false},
 		{"OFFSET", "offset", MON_CELL_HEX, true},
@@ -58,16 +64,18 @@ static int fill(const struct mon_function_set *set, struct mon_table **table_out
 		const char *cost = mon_cost_class_name(function->cost);
 
 		mon_table_row(table);
-		mon_table_text(table, 0, function->name);
-		mon_table_text(table, 1, cost ? cost : "unknown");
+		mon_table_text(table, FUNCTION, function->name);
+		mon_table_text(table, COST, cost ? cost : "unknown");
+		mon_table_number(table, SHIFT, function->probe_offset - function->offset);
+		mon_table_text(table, WHY, function->placement);
 		if (function->size_bytes)
-			mon_table_number(table, 2, function->size_bytes);
-		mon_table_text(table, 3, module->path);
-		mon_table_number(table, 4, function->offset);
-		mon_table_text(table, 5, function->aliases);
-		mon_table_text(table, 6, function->symbol);
-		mon_table_text(table, 7, function->source);
-		mon_table_text(table, 8, module->build_id);
+			mon_table_number(table, BYTES, function->size_bytes);
+		mon_table_text(table, MODULE, module->path);
+		mon_table_number(table, OFFSET, function->offset);
+		mon_table_text(table, ALIASES, function->aliases);
+		mon_table_text(table, SYMBOL, function->symbol);
+		mon_table_text(table, SOURCE, function->source);
+		mon_table_text(table, BUILD, module->build_id);
 	}
 	if (mon_table_failed(table))
 		return -1;
@@ -120,12 +128,17 @@ static int print_all(const struct mon_config *config, enum format format, bool w
 
 int mon_cli_list(int argc, char **argv)
 {
-	enum { JSON_OPTION = 256, CSV_OPTION, WIDE_OPTION };
+	enum { JSON_OPTION = 256, CSV_OPTION, WIDE_OPTION, PLACEMENT_OPTION };
 	static const struct option long_options[] = {
-		{"pid", required_argument, NULL, 'p'},	   {"binary", required_argument, NULL, 'b'},
-		{"exclude", required_argument, NULL, 'x'}, {"json", no_argument, NULL, JSON_OPTION},
-		{"csv", no_argument, NULL, CSV_OPTION},	   {"wide", no_argument, NULL, WIDE_OPTION},
-		{"help", no_argument, NULL, 'h'},	   {0},
+		{"pid", required_argument, NULL, 'p'},
+		{"binary", required_argument, NULL, 'b'},
+		{"exclude", required_argument, NULL, 'x'},
+		{"json", no_argument, NULL, JSON_OPTION},
+		{"csv", no_argument, NULL, CSV_OPTION},
+		{"wide", no_argument, NULL, WIDE_OPTION},
+		{"placement", required_argument, NULL, PLACEMENT_OPTION},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	static const char *excludes[1024];
 	static struct mon_config config;
@@ -154,6 +167,10 @@ int mon_cli_list(int argc, char **argv)
 			if (format != TEXT)
 				return usage("--json and --csv exclude each other", NULL);
 			format = option == JSON_OPTION ? JSON : CSV;
+			break;
+		case PLACEMENT_OPTION:
+			if (mon_placement_parse(optarg, &config.placement))
+				return usage("--placement is auto or symbol, not", optarg);
 			break;
 		case WIDE_OPTION:
 			wide = true;

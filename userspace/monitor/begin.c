@@ -149,10 +149,11 @@ static void note_hazard(struct mon_monitor *monitor)
 		!config->counts_only && (!monitor->watched.hazard.found || config->force_returns);
 	if (monitor->returns || config->counts_only)
 		return;
-	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
-		if (!monitor->watched.set.functions[i].note)
-			monitor->watched.set.functions[i].note =
-				strdup("a return probe could end the target");
+	for (size_t i = 0; i < monitor->watched.set.function_count; i++) {
+		free(monitor->watched.set.functions[i].note);
+		monitor->watched.set.functions[i].note =
+			strdup("a return probe could end the target");
+	}
 }
 
 /* After the run is in the database: whoever finds the pins finds it there. */

@@ -3,6 +3,7 @@
 #ifndef MON_CONFIG_H
 #define MON_CONFIG_H
 
+#include "attach/placement.h"
 #include "base/types.h"
 #include "bpf/event.h"
 #include "control/sampler.h"
@@ -18,6 +19,7 @@ struct mon_config {
 	const char *const *globs, *const *excludes;
 	size_t glob_count, exclude_count;
 	size_t functions_max; /* 0: as attach/symbols.h says */
+	enum mon_placement placement;
 	const char *output;
 	uint64_t duration_ns; /* 0: until stopped */
 	enum mon_mode mode;

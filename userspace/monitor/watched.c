@@ -109,6 +109,18 @@ static int find_modules(const struct mon_config *config, struct mon_watched *wat
 	return 0;
 }
 
+static uint8_t wanted_arguments(const struct mon_config *config)
+{
+	unsigned wanted = (1u << config->arg_count) - 1;
+
+	for (uint32_t i = 0; i < config->text_count; i++) {
+		wanted |= 1u << (config->texts[i].argument - 1);
+		if (config->texts[i].length_argument)
+			wanted |= 1u << (config->texts[i].length_argument - 1);
+	}
+	return (uint8_t)wanted;
+}
+
 int mon_watched_find(const struct mon_config *config, struct mon_watched *watched_out,
 		     struct mon_error *error)
 {
@@ -118,6 +130,8 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 		.excludes = config->excludes,
 		.exclude_count = config->exclude_count,
 		.limit = config->functions_max,
+		.placement = config->placement,
+		.arguments = wanted_arguments(config),
 	};
 	struct mon_module_list modules = {0};
 	int result;
