@@ -24,6 +24,13 @@ TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%) \
 TARGET_FLAGS_tail := -O2 -foptimize-sibling-calls
 TARGET_FLAGS_calls_nopie := -fno-pie -no-pie
 TARGET_FLAGS_calls_static := -fPIE -static-pie
+TARGET_FLAGS_calls_cet := -O0 -fcf-protection=full
+TARGET_FLAGS_arguments_cet := -O0 -fcf-protection=full
+TARGET_FLAGS_recursion_cet := -O0 -fcf-protection=full
+TARGET_FLAGS_longjmp_cet := -O0 -fcf-protection=full
+# All of the library, with the names of its own functions.
+TARGET_FLAGS_crypto := -Wno-deprecated-declarations
+TARGET_LIBS_crypto := -Wl,--whole-archive -l:libcrypto.a -Wl,--no-whole-archive -ldl
 TARGET_FLAGS := -g -O1 -fno-inline -fno-ipa-sra -fno-ipa-cp -fno-optimize-sibling-calls \
 	-fno-omit-frame-pointer -fcf-protection=none -Wall -Wextra -Werror -pthread
 
@@ -43,6 +50,10 @@ $(BUILD)/tests/targets/libtarget.so: tests/targets/lib/target.c tests/targets/ta
 	$(Q)$(CC) -D_GNU_SOURCE $(TARGET_FLAGS) -fPIC -shared -o $@ $<
 
 $(BUILD)/tests/targets/calls_nopie $(BUILD)/tests/targets/calls_static: tests/targets/calls.c
+$(BUILD)/tests/targets/calls_cet: tests/targets/calls.c
+$(BUILD)/tests/targets/arguments_cet: tests/targets/arguments.c
+$(BUILD)/tests/targets/recursion_cet: tests/targets/recursion.c
+$(BUILD)/tests/targets/longjmp_cet: tests/targets/longjmp.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
 $(BUILD)/tests/targets/texts: tests/targets/texts.h
 

@@ -17,7 +17,7 @@
 #include "tests/harness/memory.h"
 #include "tests/harness/target.h"
 
-#define ARGUMENTS_MAX 64
+#define ARGUMENTS_MAX 1100
 #define BUDGET_DEFAULT_BYTES (64ull << 20)
 
 struct process *monitor_process(struct monitor *monitor)

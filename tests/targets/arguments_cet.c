@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* arguments as distributions with CET build it: every function starts with endbr64. */
+#include "arguments.c"
