@@ -35,6 +35,7 @@
 #define MOV_RBP_RSP "\x48\x89\xe5"
 #define MOV_RBP_RAX "\x48\x89\xc5"
 #define JMP_RAX "\xff\xe0"
+#define NOTRACK "\x3e"
 #define JMP_IMPORT "\xff\x25\x00\x10\x00\x00"
 #define JMP_NEAR "\xe9\x00\x10\x00\x00"
 #define CALL_NEAR "\xe8\x00\x10\x00\x00"
@@ -128,9 +129,12 @@ static const struct row rows[] = {
 	ROW("alias behind the probe", CODE(XOR_EAX PUSH_RBX NOP RET), 2, SIMPLE, .symbol = 3),
 	/* What cannot be seen. */
 	ROW("jump table", CODE(XOR_EAX PUSH_RBX JMP_RAX), 0, "an indirect jump could come back here"),
-	ROW("jump table, endbr64; push", CODE(ENDBR64 PUSH_RBX JMP_RAX), 4, "steps over endbr64"),
-	ROW("jump table, endbr64; jcc", CODE(ENDBR64 "\x74\x01" NOP JMP_RAX), 0,
+	ROW("jump table, endbr64; push", CODE(ENDBR64 PUSH_RBX NOTRACK JMP_RAX), 4, "steps over endbr64"),
+	ROW("jump table, endbr64; jcc", CODE(ENDBR64 "\x74\x01" NOP NOTRACK JMP_RAX), 0,
 	 "an indirect jump could come back here"),
+	ROW("jump table, endbr64; xor; push", CODE(ENDBR64 XOR_EAX PUSH_RBX NOTRACK JMP_RAX), 0,
+	 "an indirect jump could come back here"),
+	ROW("jump to a function, endbr64", CODE(ENDBR64 XOR_EAX PUSH_RBX JMP_RAX), 6, SIMPLE),
 	ROW("jump to an import", CODE(XOR_EAX PUSH_RBX JMP_IMPORT), 2, SIMPLE),
 	ROW("undefined later", CODE(XOR_EAX PUSH_RBX UNDEFINED RET), 0,
 	 "an indirect jump could come back here"),

@@ -26,6 +26,8 @@
 
 #define FUNCTIONS_MAX 1000000
 
+static char **paths;
+
 #if defined(__x86_64__)
 
 struct line {
@@ -239,11 +241,16 @@ static const char *wrong_step(const char *text, bool arguments)
 	if (!starts_with_any(text, names) ||
 	    (starts_with_any(text, not_names) && !strstr(text, "movslq") && !strstr(text, "movsb")))
 		return "no plain instruction";
-	if (strstr(text, "mm") || strstr(text, "%st") || strstr(text, "s:") ||
-	    strstr(text, "%cr") || strstr(text, "%dr"))
+	if (strstr(text, "%xmm") || strstr(text, "%ymm") || strstr(text, "%mm") ||
+	    strstr(text, "%k") || strstr(text, "%st") || strstr(text, "%fs") ||
+	    strstr(text, "%gs") || strstr(text, "%cr") || strstr(text, "%dr"))
 		return "no general register";
-	if (strchr(text, '(') && !is_nop && strncmp(text, "lea ", 4) != 0)
-		return "memory";
+	if (!is_nop && strncmp(text, "lea ", 4) != 0)
+		for (const char *at = strchr(text, ' '); at; at = strchr(at + 1, ',')) {
+			at += 1 + strspn(at + 1, " ");
+			if (*at && *at != '%' && *at != '$')
+				return "memory";
+		}
 	if (strstr(text, "%rsp") || strstr(text, "%esp") || strstr(text, "%sp"))
 		return "the stack pointer";
 	return arguments && writes_argument(text) ? "an argument is lost" : NULL;
@@ -381,6 +388,13 @@ static void python(void **state)
 	free(path);
 }
 
+static void files(void **state)
+{
+	(void)state;
+	for (char **path = paths; *path; path++)
+		(void)agree(*path, 1);
+}
+
 /* The whole program of this build, its own functions and those of static libraries. */
 static void programs_of_this_build(void **state)
 {
@@ -402,14 +416,17 @@ NOT_HERE(libc) /* a probe is never moved */
 NOT_HERE(libcrypto)
 NOT_HERE(libsqlite3)
 NOT_HERE(python)
+NOT_HERE(files)
 NOT_HERE(programs_of_this_build)
 
 #endif
 
 #define TEST(function) cmocka_unit_test_teardown(function, process_teardown)
 
-int main(void)
+/* With files for arguments: those, such as another distribution's. */
+int main(int argc, char **argv)
 {
+	const struct CMUnitTest given[] = {TEST(files)};
 	const struct CMUnitTest tests[] = {
 		TEST(libc),
 		TEST(libcrypto),
@@ -418,5 +435,9 @@ int main(void)
 		TEST(programs_of_this_build),
 	};
 
+	(void)argc;
+	paths = argv + 1;
+	if (*paths)
+		return cmocka_run_group_tests_name("attach/placement of files", given, NULL, NULL);
 	return cmocka_run_group_tests_name("attach/placement by objdump", tests, NULL, NULL);
 }

@@ -82,7 +82,12 @@ void mon_code_free(struct mon_code *code)
 	free(code);
 }
 
-static void look_at(struct mon_code *code, uint64_t at, const ZydisDecodedInstruction *instruction)
+/*
+ * @tracked: the function starts with endbr64. Compilers let its jump tables go past that with a
+ * notrack prefix; an indirect jump without one may only end at another endbr64: it is a tail call.
+ */
+static void look_at(struct mon_code *code, uint64_t at, const ZydisDecodedInstruction *instruction,
+		    bool tracked)
 {
 	uint64_t next = at + instruction->length;
 	bool from_here = (instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM) &&
@@ -94,7 +99,8 @@ static void look_at(struct mon_code *code, uint64_t at, const ZydisDecodedInstru
 	else if (instruction->mnemonic == ZYDIS_MNEMONIC_LEA && from_here)
 		set_bit(code, code->targets, next + (uint64_t)instruction->raw.disp.value);
 	/* Through the table of imports it leaves the file. */
-	else if (instruction->mnemonic == ZYDIS_MNEMONIC_JMP && !from_here)
+	else if (instruction->mnemonic == ZYDIS_MNEMONIC_JMP && !from_here &&
+		 (!tracked || (instruction->attributes & ZYDIS_ATTRIB_HAS_NOTRACK)))
 		set_bit(code, code->doubts, at);
 }
 
@@ -104,6 +110,7 @@ static int scan(struct mon_code *code, const struct source *source)
 	uint64_t window_at = 0, window_end = 0;
 	ZydisDecodedInstruction instruction;
 	ZydisDecoder decoder;
+	bool tracked = false;
 
 	if (!window)
 		return -ENOMEM;
@@ -126,8 +133,10 @@ static int scan(struct mon_code *code, const struct source *source)
 
 		next = decoded ? at + instruction.length : at + 1;
 		symbol = next_bit(code, code->symbols, at + 1, next);
+		if (any_bit(code, code->symbols, at, at + 1))
+			tracked = decoded && instruction.mnemonic == ZYDIS_MNEMONIC_ENDBR64;
 		if (decoded && symbol >= next)
-			look_at(code, at, &instruction);
+			look_at(code, at, &instruction, tracked);
 		else /* what looks like an instruction and lies across a symbol is none */
 			set_bit(code, code->doubts, at);
 		at = symbol < next ? symbol : next;

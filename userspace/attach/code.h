@@ -29,7 +29,7 @@ void mon_code_free(struct mon_code *code);
 /* Of the addresses behind @after, up to and with @last. */
 bool mon_code_has_symbol(const struct mon_code *code, uint64_t after, uint64_t last);
 bool mon_code_has_target(const struct mon_code *code, uint64_t after, uint64_t last);
-/* All of it was decoded, and it jumps through no register and no table. */
+/* All of it was decoded, and it has no jump through a register or memory that may stay in it. */
 bool mon_code_is_plain(const struct mon_code *code, uint64_t offset, uint64_t size_bytes);
 
 #endif
