@@ -308,6 +308,28 @@ static void the_entry_point_is_no_function(void **state)
 	not_found("_start", ENOENT, MON_EXIT_NO_MATCH, "'_start'");
 }
 
+/*
+ * GCC keeps what is seldom run of `f` elsewhere, as a function symbol `f.cold` that is jumped to:
+ * on its stack lies a variable where the return probe would look for the return address. Such parts
+ * used to match `f*` and were given one.
+ */
+static void cold_parts_are_no_functions(void **state)
+{
+	char *path =
+		tool_library(directory, "libcold.so",
+			     TOOL_FUNCTION("part") TOOL_FUNCTION("part.cold")
+				     TOOL_STATIC("part.cold.12") TOOL_STATIC("part.0.cold")
+					     TOOL_FUNCTION("part.cold.x") TOOL_FUNCTION("scold"));
+
+	(void)state;
+	add_file(path);
+	found(GLOBS("*"), NULL, 3);
+	assert_non_null(function("part"));
+	assert_non_null(function("part.cold.x"));
+	assert_non_null(function("scold"));
+	free(path);
+}
+
 /* A damaged library used to be called stripped when a glob of libraries covered it alone. */
 static void a_damaged_library_is_not_stripped(void **state)
 {
@@ -409,6 +431,7 @@ int main(void)
 		TEST(K12_ten_thousand_match),
 		TEST(fifty_thousand_matches_are_refused),
 		TEST(the_entry_point_is_no_function),
+		TEST(cold_parts_are_no_functions),
 		TEST(a_damaged_library_is_not_stripped),
 		TEST(other_tools_spellings_are_told_in_ours),
 		TEST(groups_are_told_by_size),

@@ -167,7 +167,8 @@ static bool pattern_covers(const struct pattern *pattern, const struct mon_modul
 
 /*
  * Code that is not called: no return address lies on the stack when it starts, so that a return
- * probe would overwrite something else (at `_start`, argc).
+ * probe would overwrite something else (at `_start`, argc; in `f.cold`, the part of f that is kept
+ * elsewhere and jumped to, a variable of f).
  */
 static bool is_not_called(const char *name, size_t length)
 {
@@ -181,7 +182,12 @@ static bool is_not_called(const char *name, size_t length)
 	for (size_t i = 0; i < MON_ARRAY_COUNT(whole); i++)
 		if (length == strlen(whole[i]) && !memcmp(name, whole[i], length))
 			return true;
-	return false;
+	/* "f.cold", "f.cold.12", "f.part.0.cold" */
+	while (length && name[length - 1] >= '0' && name[length - 1] <= '9')
+		length--;
+	if (length && name[length - 1] == '.')
+		length--;
+	return length > strlen(".cold") && !memcmp(name + length - 5, ".cold", 5);
 }
 
 static int gather(const struct mon_elf_symbol *symbol, void *context)
