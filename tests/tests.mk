@@ -55,6 +55,7 @@ $(BUILD)/tests/targets/arguments_cet: tests/targets/arguments.c
 $(BUILD)/tests/targets/recursion_cet: tests/targets/recursion.c
 $(BUILD)/tests/targets/longjmp_cet: tests/targets/longjmp.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
+$(BUILD)/tests/targets/crypto: tests/targets/crypto_forms.h
 $(BUILD)/tests/targets/texts: tests/targets/texts.h
 
 $(HARNESS): $(HARNESS_OBJECTS)

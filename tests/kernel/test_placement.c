@@ -300,7 +300,7 @@ static void crypto(const char *mode, bool arguments)
 		      mode, arguments ? ", three arguments" : "", counts.functions, counts.moved,
 		      counts.called, counts.calls);
 	assert_true(counts.moved >= BATCH);
-	assert_true(counts.called > 100);
+	assert_true(counts.called >= (arguments ? BATCH / 2 : BATCH));
 }
 
 static void libcrypto_counts(void **state)
@@ -339,7 +339,7 @@ int main(int argc, char **argv)
 		{"at_the_symbol", at_the_symbol, 3},
 		{"recursion", recursion, 3},
 		{"jumps_out_of_calls", jumps_out_of_calls, 3},
-		{"libcrypto_counts", libcrypto_counts, 2},
+		{"libcrypto_counts", libcrypto_counts, 1},
 		{"libcrypto_arguments", libcrypto_arguments, 1},
 	};
 	static struct CMUnitTest tests[MON_ARRAY_COUNT(rows) * MON_ARRAY_COUNT(modes)];

@@ -19,6 +19,7 @@
 #include <openssl/x509v3.h>
 #include <sys/personality.h>
 
+#include "crypto_forms.h"
 #include "target.h"
 
 static uint64_t sum = 14695981039346656037u;
@@ -341,31 +342,83 @@ static void certificate(EVP_PKEY *key)
 	X509_free(x509);
 }
 
+static EVP_PKEY *pss_key(void)
+{
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA_PSS, NULL);
+	EVP_PKEY *key = NULL;
+
+	NEED(EVP_PKEY_keygen_init(context) > 0 &&
+	     EVP_PKEY_CTX_set_rsa_keygen_bits(context, 1024) > 0 &&
+	     EVP_PKEY_keygen(context, &key) > 0);
+	EVP_PKEY_CTX_free(context);
+	return key;
+}
+
+static EVP_PKEY *dsa_key(void)
+{
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_id(EVP_PKEY_DSA, NULL);
+	EVP_PKEY *parameters = NULL, *key = NULL;
+
+	NEED(EVP_PKEY_paramgen_init(context) > 0 &&
+	     EVP_PKEY_CTX_set_dsa_paramgen_bits(context, 1024) > 0 &&
+	     EVP_PKEY_paramgen(context, &parameters) > 0);
+	EVP_PKEY_CTX_free(context);
+	context = EVP_PKEY_CTX_new(parameters, NULL);
+	NEED(EVP_PKEY_keygen_init(context) > 0 && EVP_PKEY_keygen(context, &key) > 0);
+	EVP_PKEY_CTX_free(context);
+	EVP_PKEY_free(parameters);
+	return key;
+}
+
+static EVP_PKEY *dh_key(void)
+{
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_id(EVP_PKEY_DH, NULL);
+	EVP_PKEY *key = NULL;
+
+	NEED(EVP_PKEY_keygen_init(context) > 0 &&
+	     EVP_PKEY_CTX_set_dh_nid(context, NID_ffdhe2048) > 0 &&
+	     EVP_PKEY_keygen(context, &key) > 0);
+	EVP_PKEY_CTX_free(context);
+	return key;
+}
+
 static void keys(void)
 {
 	EVP_PKEY *rsa = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024);
+	EVP_PKEY *pss = pss_key();
 	EVP_PKEY *ec = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	EVP_PKEY *binary = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "sect163k1");
 	EVP_PKEY *ed = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	EVP_PKEY *ed448 = EVP_PKEY_Q_keygen(NULL, NULL, "ED448");
 	EVP_PKEY *x = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+	EVP_PKEY *x448 = EVP_PKEY_Q_keygen(NULL, NULL, "X448");
+	EVP_PKEY *sm2 = EVP_PKEY_Q_keygen(NULL, NULL, "SM2");
+	EVP_PKEY *dsa = dsa_key(), *dh = dh_key();
 
-	NEED(rsa && ec && binary && ed && x);
+	NEED(rsa && pss && ec && binary && ed && ed448 && x && x448 && sm2);
 	sign(rsa, EVP_sha256());
+	sign(pss, EVP_sha256());
 	sign(ec, EVP_sha384());
 	sign(binary, EVP_sha256());
 	sign(ed, NULL);
+	sign(ed448, NULL);
+	sign(sm2, EVP_sm3());
+	sign(dsa, EVP_sha1());
 	agree(ec);
 	agree(x);
+	agree(x448);
+	agree(dh);
 	encrypt(rsa);
-	print_key(rsa);
-	print_key(ec);
-	print_key(ed);
+	for (EVP_PKEY *const *key = (EVP_PKEY *const[]){rsa, pss, ec, binary, ed, ed448, x, x448,
+							sm2, dsa, dh, NULL};
+	     *key; key++)
+		print_key(*key);
 	certificate(rsa);
-	EVP_PKEY_free(rsa);
-	EVP_PKEY_free(ec);
-	EVP_PKEY_free(binary);
-	EVP_PKEY_free(ed);
-	EVP_PKEY_free(x);
+	key_forms(rsa, ec, dsa, dh);
+	for (EVP_PKEY *const *key = (EVP_PKEY *const[]){rsa, pss, ec, binary, ed, ed448, x, x448,
+							sm2, dsa, dh, NULL};
+	     *key; key++)
+		EVP_PKEY_free(*key);
 }
 
 int main(int argc, char **argv)
@@ -388,6 +441,13 @@ int main(int argc, char **argv)
 	numbers();
 	encodings();
 	keys();
+	types();
+	readers();
+	errors();
+	interfaces();
+	primes();
+	small_texts();
+	method_tables();
 	target_say("sum %016llx\n", (unsigned long long)sum);
 	target_end(done);
 	return 0;
