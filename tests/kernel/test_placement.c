@@ -260,8 +260,9 @@ static void compare(bool arguments, struct counts *counts)
 						       LAST) " EXCEPT " ARGUMENTS(BEFORE) ")");
 		if (differences) {
 			char *text = db_text(
-				database, "SELECT group_concat(DISTINCT symbol) FROM (" ARGUMENTS(
-						  LAST) " EXCEPT " ARGUMENTS(BEFORE) ")");
+				database, "SELECT group_concat(symbol, ', ') FROM (SELECT "
+					  "DISTINCT symbol FROM (" ARGUMENTS(
+						  LAST) " EXCEPT " ARGUMENTS(BEFORE) ") LIMIT 20)");
 
 			fail_msg("%" PRId64 " calls differ, of %s", differences, text);
 		}
