@@ -24,6 +24,7 @@ TARGET_PROGRAMS := $(TARGET_C:%.c=$(BUILD)/%) $(TARGET_CXX:%.cc=$(BUILD)/%) \
 TARGET_FLAGS_tail := -O2 -foptimize-sibling-calls
 TARGET_FLAGS_calls_nopie := -fno-pie -no-pie
 TARGET_FLAGS_calls_static := -fPIE -static-pie
+TARGET_FLAGS_cold := -O2 -freorder-blocks-and-partition
 TARGET_FLAGS_calls_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_arguments_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_recursion_cet := -O0 -fcf-protection=full

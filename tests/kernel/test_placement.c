@@ -20,6 +20,7 @@
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
+#include "tests/harness/tool.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -146,6 +147,36 @@ static void jumps_out_of_calls(void **state)
 	assert_int_equal(count("function='watched_after' AND duration_ns>0 AND caller IS NULL"),
 			 CALLS);
 	assert_int_equal(count("1"), 4 * CALLS);
+}
+
+/*
+ * A glob used to match `f.cold` beside `f`, and the return probe there overwrote a variable of f:
+ * the target lived on and computed something else.
+ */
+static void cold_parts_are_left_alone(void **state)
+{
+	struct target *target = target_start("cold", NULL), *watched;
+	char path[PATH_MAX], expected[64], *names;
+	struct monitor *monitor;
+
+	names = TOOL("nm", target_path("cold", path, sizeof(path)));
+	assert_non_null(strstr(names, "watched_hot.cold"));
+	free(names);
+	target_go(target);
+	(void)snprintf(expected, sizeof(expected), "%s",
+		       target_wait_line(target, "sum ", PROCESS_TIMEOUT_MS));
+	assert_int_equal(target_finish(target), 0);
+	watched = target_start("cold", NULL);
+	monitor = monitor_attach(watched, database, "--mode", MODE(state), "--sample", "1",
+				 "--max-overhead", "0", "watched_hot*", NULL);
+	target_go(watched);
+	assert_string_equal(target_wait_line(watched, "sum ", PROCESS_TIMEOUT_MS), expected);
+	assert_int_equal(target_done(watched), CALLS);
+	monitor_end(monitor, 0);
+	assert_int_equal(target_finish(watched), 0);
+	assert_ledger_closed(database);
+	assert_int_equal(count("function='watched_hot' AND duration_ns>0"), CALLS);
+	assert_int_equal(count("1"), CALLS);
 }
 
 #if defined(__x86_64__)
@@ -340,6 +371,7 @@ int main(int argc, char **argv)
 		{"at_the_symbol", at_the_symbol, 3},
 		{"recursion", recursion, 3},
 		{"jumps_out_of_calls", jumps_out_of_calls, 3},
+		{"cold_parts_are_left_alone", cold_parts_are_left_alone, 3},
 		{"libcrypto_counts", libcrypto_counts, 1},
 		{"libcrypto_arguments", libcrypto_arguments, 1},
 	};
