@@ -265,11 +265,12 @@ static void on_gate(void *context, bool closed)
 static void on_alive(void *context, mon_ns now)
 {
 	struct path *path = context;
+	void (*hook)(void) = atomic_load(&path->on_alive);
 
 	(void)now;
 	atomic_fetch_add(&path->alive, 1);
-	if (path->on_alive)
-		path->on_alive();
+	if (hook)
+		hook();
 }
 
 static int start_store(struct path *path, struct mon_error *error)

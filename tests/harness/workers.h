@@ -44,7 +44,7 @@ struct path {
 	struct mon_tick tick;
 	atomic_bool gate_closed;
 	atomic_uint gate_closings, alive;
-	void (*on_alive)(void); /* by the reader thread */
+	void (*_Atomic on_alive)(void); /* by the reader thread */
 };
 
 /* What the writer's next accesses to its disk do. Any thread may change it. */
