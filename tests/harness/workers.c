@@ -182,7 +182,8 @@ static bool add_oddity(struct path *path, unsigned kind, uint64_t *position_out,
 				      .pid = 10,
 				      .tid = 11 + random_below(path, 5),
 				      .comm = "target"};
-	uint32_t length = kind == 0 ? sizeof(task) : 8 + random_below(path, 300);
+	uint32_t length =
+		kind == 0 ? sizeof(task) : 8 + random_below(path, path->options.large ? 2000 : 300);
 
 	if (!reserve(path, length, position_out))
 		return false;
@@ -203,7 +204,8 @@ static bool produce_some(struct path *path, size_t *count)
 	bool room = true;
 
 	while (reserved < wanted && *count && room) {
-		unsigned kind = path->options.plain ? 3 : random_below(path, 100);
+		unsigned kind =
+			path->options.plain ? 3 : random_below(path, path->options.large ? 6 : 100);
 
 		if (kind < 3) {
 			room = add_oddity(path, kind, &positions[reserved], &flags[reserved]);

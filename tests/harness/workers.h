@@ -20,6 +20,7 @@ struct path_options {
 	enum mon_durability durability;
 	const struct mon_clock *clock; /* of the breaker; NULL: the system's */
 	bool plain;		       /* nothing but good calls */
+	bool large;		       /* half of the records are none, and up to 2000 bytes long */
 };
 
 struct path {

@@ -302,6 +302,22 @@ static void transitions_come_with_the_last_tick(void **state)
 	finish();
 }
 
+/* A batch has a bound in bytes: the writer then keeps positions in hand, which get spooled. */
+static void positions_in_hand_are_spooled(void **state)
+{
+	(void)state;
+	start((struct path_options){
+		.ring_bytes = 2 << 20, .spool_max_bytes = LARGE, .large = true});
+	for (unsigned i = 0; i < 5; i++) {
+		atomic_store(&path_disk.hang_write, true);
+		(void)path_produce(&path, 3000); /* more than a batch can hold */
+		path_wait(atomic_load(&path_disk.hangs));
+		assert_true(path_produce_all(&path, 5000));
+		atomic_store(&path_disk.hang_write, false);
+	}
+	finish();
+}
+
 static void ticks_are_written_without_calls(void **state)
 {
 	(void)state;
@@ -333,6 +349,7 @@ int main(void)
 		TEST(a_full_queue_does_not_silence_the_reader),
 		TEST(an_end_without_a_spool_says_what_is_left),
 		TEST(transitions_come_with_the_last_tick),
+		TEST(positions_in_hand_are_spooled),
 		TEST(ticks_are_written_without_calls),
 	};
 

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS 12
+#define ROUNDS 24
 #define STEPS 600
 #define KILLS 25
 
@@ -49,7 +49,7 @@ static struct path_options random_options(unsigned *seed)
 {
 	static const size_t slots[] = {1, 7, 64, 1000, 10000};
 	static const size_t overflows[] = {1, 50, 500, 5000};
-	static const size_t rings[] = {4096, 16384, 65536, 1 << 20};
+	static const size_t rings[] = {4096, 16384, 65536, 1 << 20, 4 << 20};
 	static const uint64_t spools[] = {0, 128 << 10, 256 << 10, 64 << 20};
 
 	return (struct path_options){
@@ -58,6 +58,7 @@ static struct path_options random_options(unsigned *seed)
 		.overflow_slots = overflows[below(seed, MON_ARRAY_COUNT(overflows))],
 		.spool_max_bytes = spools[below(seed, MON_ARRAY_COUNT(spools))],
 		.breaker = {.failures_max = 1 + below(seed, 4)},
+		.large = below(seed, 2),
 	};
 }
 
