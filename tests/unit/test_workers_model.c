@@ -58,6 +58,7 @@ static struct path_options random_options(unsigned *seed)
 		.overflow_slots = overflows[below(seed, MON_ARRAY_COUNT(overflows))],
 		.spool_max_bytes = spools[below(seed, MON_ARRAY_COUNT(spools))],
 		.breaker = {.failures_max = 1 + below(seed, 4)},
+		.durability = below(seed, 2) ? MON_DURABILITY_FULL : MON_DURABILITY_NORMAL,
 		.large = below(seed, 2),
 	};
 }
@@ -73,6 +74,7 @@ static void heal(struct path *path)
 {
 	atomic_store(&path_disk.hang_write, false);
 	atomic_store(&path_disk.write_code, SQLITE_OK);
+	atomic_store(&path_disk.sync_code, SQLITE_OK);
 	mon_breaker_force(path->workers->breaker, MON_BREAKER_CLOSED);
 }
 
@@ -87,6 +89,10 @@ static void step(struct path *path, unsigned *seed)
 	case 1:
 	case 2:
 		atomic_store(&path_disk.write_code, SQLITE_OK);
+		atomic_store(&path_disk.sync_code, SQLITE_OK);
+		break;
+	case 16: /* then a COMMIT that failed may be in the file */
+		atomic_store(&path_disk.sync_code, SQLITE_IOERR_FSYNC);
 		break;
 	case 3:
 		atomic_store(&path_disk.hang_write, true);
@@ -166,6 +172,7 @@ static void end_badly(struct path *path, bool hurried)
 		assert_int_equal(stats.ring.acknowledged, stats.ring.produced);
 	path_stop(path);
 	atomic_store(&path_disk.write_code, SQLITE_OK);
+	atomic_store(&path_disk.sync_code, SQLITE_OK);
 	(void)assert_path_prefix(path);
 }
 
@@ -199,6 +206,9 @@ static void live_until_killed(struct path *path, unsigned seed)
 		switch (below(&seed, 12)) {
 		case 0:
 			atomic_store(&path_disk.write_code, SQLITE_IOERR_WRITE);
+			break;
+		case 4:
+			atomic_store(&path_disk.sync_code, SQLITE_IOERR_FSYNC);
 			break;
 		case 1:
 			mon_breaker_force(path->workers->breaker, MON_BREAKER_FORCED_OPEN);
