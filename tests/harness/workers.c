@@ -423,4 +423,8 @@ void assert_path_delivered(const struct path *path)
 	assert_int_equal(db_int(store_path, "SELECT sum(count) FROM ledger WHERE reason_id = 1"),
 			 path->calls);
 	assert_true((uint64_t)db_int(store_path, "SELECT count(*) FROM clock") <= path->ticks + 1);
+	assert_int_equal(db_int(store_path,
+				"SELECT count(*) - count(DISTINCT at_ns || from_state || to_state) "
+				"FROM breaker_event"),
+			 0);
 }
