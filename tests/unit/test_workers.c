@@ -201,6 +201,70 @@ static void L02_hurry_while_the_writer_hangs(void **state)
 	finish();
 }
 
+static void for_ever(void)
+{
+	for (;;)
+		(void)pause();
+}
+
+/* As if the spool's disk hung. What is in the ring then is for the next life, if it is pinned. */
+static void L02_hurry_while_the_reader_hangs(void **state)
+{
+	int status;
+	pid_t child;
+
+	(void)state;
+	start((struct path_options){.spool_max_bytes = LARGE});
+	assert_int_equal(mon_workers_drain(path.workers, DRAIN_NS), 0);
+	path_stop(&path);
+	assert_int_equal(path_produce(&path, 500), 500);
+	atomic_store(&path.on_alive, for_ever);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		(void)alarm(30);
+		if (!path_try_start(&path))
+			_exit(3);
+		mon_workers_hurry(path.workers);
+		_exit(mon_workers_drain(path.workers, DRAIN_NS) == -EINPROGRESS ? 0 : 4);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	atomic_store(&path.on_alive, NULL);
+	path_start(&path);
+	finish();
+}
+
+static atomic_bool flooding;
+
+static void *flood(void *argument)
+{
+	while (atomic_load(&flooding))
+		if (!path_produce(&path, 300))
+			(void)sched_yield();
+	return argument;
+}
+
+/* Pinned programs outlive their monitor: it does not wait for them to have nothing to say. */
+static void a_drain_ends_while_calls_go_on(void **state)
+{
+	mon_ns from_ns;
+	pthread_t thread;
+
+	(void)state;
+	start((struct path_options){.ring_bytes = 1 << 20, .spool_max_bytes = 1 << 30});
+	atomic_store(&flooding, true);
+	assert_int_equal(pthread_create(&thread, NULL, flood, NULL), 0);
+	path_wait(path_stats(&path).store.rows > 20000);
+	from_ns = mon_clock_now(&mon_clock_system);
+	(void)mon_workers_drain(path.workers, MON_NS_PER_S);
+	assert_true(mon_clock_now(&mon_clock_system) - from_ns < 10 * MON_NS_PER_S);
+	atomic_store(&flooding, false);
+	pthread_join(thread, NULL);
+	finish_in_a_second_life();
+}
+
 static void the_gate_closes_when_ring_and_spool_are_full(void **state)
 {
 	(void)state;
@@ -345,6 +409,8 @@ int main(void)
 		TEST(S18_writer_stuck_in_fsync),
 		TEST(L01_what_was_not_read_yet_is_spooled),
 		TEST(L02_hurry_while_the_writer_hangs),
+		TEST(L02_hurry_while_the_reader_hangs),
+		TEST(a_drain_ends_while_calls_go_on),
 		TEST(the_gate_closes_when_ring_and_spool_are_full),
 		TEST(a_full_queue_does_not_silence_the_reader),
 		TEST(an_end_without_a_spool_says_what_is_left),
