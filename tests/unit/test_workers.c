@@ -265,6 +265,25 @@ static void a_drain_ends_while_calls_go_on(void **state)
 	finish_in_a_second_life();
 }
 
+/*
+ * Once the reader went on to spool where it was, while the writer had committed what lies beyond:
+ * that was given back to the kernel and written over, and what was read there was believed. The
+ * window is small: ThreadSanitizer sees it.
+ */
+static void spooling_goes_on_behind_what_was_committed(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	start((struct path_options){.ring_bytes = 128 << 10, .spool_max_bytes = LARGE});
+	atomic_store(&flooding, true);
+	assert_int_equal(pthread_create(&thread, NULL, flood, NULL), 0);
+	path_wait(path_stats(&path).store.rows > 500000);
+	atomic_store(&flooding, false);
+	pthread_join(thread, NULL);
+	finish();
+}
+
 static void the_gate_closes_when_ring_and_spool_are_full(void **state)
 {
 	(void)state;
@@ -411,6 +430,7 @@ int main(void)
 		TEST(L02_hurry_while_the_writer_hangs),
 		TEST(L02_hurry_while_the_reader_hangs),
 		TEST(a_drain_ends_while_calls_go_on),
+		TEST(spooling_goes_on_behind_what_was_committed),
 		TEST(the_gate_closes_when_ring_and_spool_are_full),
 		TEST(a_full_queue_does_not_silence_the_reader),
 		TEST(an_end_without_a_spool_says_what_is_left),

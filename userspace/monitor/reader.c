@@ -73,13 +73,14 @@ static void spool_oldest(struct mon_workers *workers, bool all)
 	struct mon_ring_stats ring;
 	uint64_t position;
 
-	mon_ring_stats(workers->options.ring, &ring);
-	position = ring.acknowledged;
 	workers->spool_refuses = false;
 	while (all || mon_workers_level(workers) >= MON_LEVEL_LOW) {
 		size_t count = 0, taken = 0;
 		int result;
 
+		/* What the writer committed meanwhile may be given back: go on behind it. */
+		mon_ring_stats(workers->options.ring, &ring);
+		position = ring.acknowledged;
 		while (count < SPOOL_MAX &&
 		       mon_ring_walk(workers->options.ring, &position, &records[count]) == 0)
 			count++;
