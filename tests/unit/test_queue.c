@@ -199,10 +199,16 @@ static void test_timeout_is_waited_for(void **state)
 static void test_spared_memory(void **state)
 {
 	struct mon_queue *queue = new_queue(2, 4, NULL);
+	struct mon_queue_stats stats;
 
 	(void)state;
+	mon_queue_stats(queue, &stats);
+	assert_int_equal(stats.slots, 6);
 	mon_queue_spare_memory(queue, true);
 	assert_int_equal(push_range(queue, 0, 3), 2);
+	mon_queue_stats(queue, &stats); /* full, for whoever looks at the level */
+	assert_int_equal(stats.slots, 2);
+	assert_int_equal(stats.used, 2);
 	assert_false(mon_queue_wait_room(queue, 5 * MON_NS_PER_MS));
 	assert_true(mon_queue_wait(queue, 0));
 	assert_int_equal(mon_queue_drop_before(queue, 1), 1);

@@ -138,7 +138,7 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
 	end.target_status = outcome->command_status;
 	drained = mon_workers_drain(monitor->workers, DRAIN_NS);
-	monitor->hangs = drained == -EINPROGRESS;
+	monitor->hangs = drained == -EINPROGRESS || drained == -ETIMEDOUT;
 	if (!monitor->hangs && mon_workers_tick_written(monitor->workers))
 		mon_ledger_commit(monitor->ledger);
 	else
@@ -146,7 +146,8 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	mon_monitor_read_counters(monitor, end.ended_ns);
 	tell_of_programs(monitor, outcome);
 	if (monitor->hangs) {
-		leave_remains(monitor, &end, outcome);
+		if (drained == -EINPROGRESS)
+			leave_remains(monitor, &end, outcome);
 		return -EINTR;
 	}
 	settle_books(monitor, drained);
