@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Rows M of the fault matrix through the whole program: memory, descriptors or threads run short.
+ * Each time the program ends with one sentence or goes on to a closed ledger, the target makes
+ * every call that it wanted to make, and no probe stays in its code.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/harness/code.h"
+#include "tests/harness/database.h"
+#include "tests/harness/inject.h"
+#include "tests/harness/memory.h"
+#include "tests/harness/monitor.h"
+#include "tests/harness/scratch.h"
+#include "tests/harness/target.h"
+#include "tests/targets/texts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MALLOC_EACH 40	   /* so many allocations are tried one by one, then in growing steps */
+#define MALLOC_SECONDS 60  /* and no longer than this */
+#define DESCRIPTORS_MAX 64 /* enough for any run */
+#define ADDRESS_SPACE "--as=104857600"
+#define CALLS 10000000l
+#define CALLS_TEXT "10000000"
+#define LARGE_ROUNDS 1000
+#define LARGE_ROUNDS_TEXT "1000"
+
+static char *directory, *database;
+
+static int setup(void **state)
+{
+	(void)state;
+	directory = scratch_new();
+	database = scratch_path(directory, "monbpf.db");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	int result = process_teardown(state);
+
+	scratch_remove(directory);
+	free(database);
+	return result;
+}
+
+static void remove_outputs(void)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", "-lock"};
+	char path[4096];
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s%s", database, suffixes[i]);
+		(void)unlink(path);
+	}
+}
+
+static bool exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+/* A short run of a program in which something is missing, from its start to its end. */
+static struct monitor *try_under(const char *const under[], struct target *target)
+{
+	char pid[16];
+
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	return monitor_start_under(under, (const char *const[]){"attach", "-p", pid, "-o", database,
+								"--max-overhead", "0", "-d",
+								"100ms", "watched_*", NULL});
+}
+
+/* Either a run with closed books, or one sentence and nothing left of it. */
+static bool assert_ended_well(struct monitor *monitor, const struct code *code, const char *what)
+{
+	int status = monitor_wait(monitor, PROCESS_TIMEOUT_MS);
+	bool watched = monitor_count_lines(monitor, "watching") > 0;
+
+	if (status > 7)
+		fail_msg("%s: exit %d: %s", what, status, monitor_stderr(monitor));
+	code_assert_unchanged(code);
+	if (!status) {
+		assert_true(watched);
+		assert_ledger_closed(database);
+		return true;
+	}
+	if (monitor_count_lines(monitor, "monbpf attach: ") != 1)
+		fail_msg("%s: exit %d and not one sentence: %s", what, status,
+			 monitor_stderr(monitor));
+	/* A run that had begun may have had more to say, and what it wrote is sound. */
+	if (!watched && monitor_count_lines(monitor, "") !=
+				1 + monitor_count_lines(monitor, "monbpf: warning: "))
+		fail_msg("%s: exit %d: %s", what, status, monitor_stderr(monitor));
+	if (watched) {
+		char *check = db_text(database, "PRAGMA quick_check");
+
+		assert_string_equal(check, "ok");
+		free(check);
+	}
+	return false;
+}
+
+/*
+ * Allocation N of the whole process, in libelf, libbpf and SQLite as well, gets no memory: each of
+ * the first, then steps of random length, until a run does not come to N any more.
+ */
+static void M01_allocation_fails(void **state)
+{
+	struct target *target = target_start("flood", NULL);
+	struct code *code = code_read(target_pid(target));
+	char preload[4096], at[64], tell[4096], *told = scratch_path(directory, "told");
+	const char *const under[] = {"env", preload, at, tell, NULL};
+	unsigned points = 0, complete = 0, refused = 0, seed = (unsigned)time(NULL);
+	time_t end = time(NULL) + MALLOC_SECONDS;
+	bool reached = true;
+
+	(void)state;
+	print_message("seed %u\n", seed);
+	(void)snprintf(preload, sizeof(preload),
+		       "LD_PRELOAD=%s/tests/harness/preload/failing_malloc.so",
+		       process_build_dir());
+	(void)snprintf(tell, sizeof(tell), "FAILING_MALLOC_TELL=%s", told);
+	target_go(target);
+	for (unsigned number = 1; reached; points++) {
+		(void)snprintf(at, sizeof(at), "FAILING_MALLOC_AT=%u", number);
+
+		struct monitor *monitor = try_under(under, target);
+		bool ended_well = assert_ended_well(monitor, code, at);
+
+		reached = exists(told);
+		if (reached && ended_well)
+			complete++;
+		else if (reached)
+			refused++;
+		else if (!ended_well)
+			fail_msg("%s was not reached: %s", at, monitor_stderr(monitor));
+		monitor_free(monitor);
+		remove_outputs();
+		(void)unlink(told);
+		number += number < MALLOC_EACH ? 1 : 1 + (unsigned)rand_r(&seed) % (number / 6);
+		if (time(NULL) > end)
+			fail_msg("not through after %d s, at %u", MALLOC_SECONDS, number);
+	}
+	print_message("%u allocations failed: %u runs were refused, %u complete all the same\n",
+		      points - 1, refused, complete);
+	assert_true(refused > MALLOC_EACH && complete > 0);
+	process_say(target_process(target), "stop");
+	assert_true(target_done(target) > 0);
+	assert_int_equal(target_finish(target), 0);
+	code_free(code);
+	free(told);
+}
+
+static struct monitor *watch_under(const char *const under[], const char *const argv[])
+{
+	struct monitor *monitor = monitor_start_under(under, argv);
+
+	(void)monitor_wait_line(monitor, "watching", PROCESS_TIMEOUT_MS);
+	return monitor;
+}
+
+static const char *pid_text(const struct target *target, char text[16])
+{
+	(void)snprintf(text, 16, "%d", (int)target_pid(target));
+	return text;
+}
+
+/* Ten million calls, each one a row. What the ring refuses was not accepted, and is counted. */
+static void M02_address_space_limit(void **state)
+{
+	struct target *target = target_start("sequence", CALLS_TEXT, NULL);
+	struct code *code = code_read(target_pid(target));
+	char pid[16];
+	struct monitor *monitor = watch_under(
+		(const char *const[]){"prlimit", ADDRESS_SPACE, NULL},
+		(const char *const[]){"attach", "-p", pid_text(target, pid), "-o", database,
+				      "--sample", "1", "--max-overhead", "0", "watched_*", NULL});
+	int64_t stored, refused;
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), CALLS);
+	monitor_end(monitor, 0);
+	code_assert_unchanged(code);
+	assert_ledger_closed(database);
+	stored = db_int(database, "SELECT stored FROM functions");
+	refused = db_int(database, "SELECT coalesce(sum(count),0) FROM losses");
+	print_message("%lld calls stored, %lld refused by the ring\n", (long long)stored,
+		      (long long)refused);
+	assert_int_equal(db_int(database, "SELECT calls FROM functions"), CALLS);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM call"), stored);
+	assert_int_equal(stored + refused, CALLS);
+	assert_true(stored > CALLS / 2);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM losses WHERE reason<>'ring_full'"),
+			 0);
+	assert_int_equal(target_finish(target), 0);
+	code_free(code);
+}
+
+/* In one run: huge values, each kept with a bounded prefix, and a flood of which 1 in 100 is kept.
+ */
+static void watch_huge(const char *option, const char *argument, long calls)
+{
+	char text[32];
+
+	(void)snprintf(text, sizeof(text), "%ld", calls);
+
+	struct target *texts = target_start("texts", "large", LARGE_ROUNDS_TEXT, NULL);
+	struct target *sequence = target_start("sequence", text, NULL);
+	char of_texts[16], of_sequence[16];
+	struct monitor *monitor = watch_under(
+		(const char *const[]){"prlimit", ADDRESS_SPACE, NULL},
+		(const char *const[]){"attach", "-p", pid_text(texts, of_texts), "-p",
+				      pid_text(sequence, of_sequence), "-o", database, "--sample",
+				      "1", "--sample", "watched_sequence=1/100", "--max-overhead",
+				      "0", option, argument, "sequence:watched_sequence",
+				      "texts:watched_string", "texts:watched_buffer", NULL});
+
+	target_go(sequence);
+	target_go(texts);
+	assert_int_equal(target_done(texts), 3 * LARGE_ROUNDS);
+	assert_int_equal(target_done(sequence), calls);
+	assert_true(memory_peak_bytes(target_pid(texts)) > 2 * TEXTS_LARGE_BYTES);
+	monitor_end(monitor, 0);
+	assert_int_equal(target_finish(texts), 0);
+	assert_int_equal(target_finish(sequence), 0);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT sum(count) FROM losses"), 0);
+	assert_int_equal(
+		db_int(database, "SELECT calls FROM functions WHERE function='watched_sequence'"),
+		calls);
+	assert_int_equal(
+		db_int(database, "SELECT stored FROM functions WHERE function='watched_string'"),
+		LARGE_ROUNDS);
+	assert_int_equal(
+		db_int(database, "SELECT stored FROM functions WHERE function='watched_buffer'"),
+		2 * LARGE_ROUNDS);
+	assert_int_equal(db_int(database, "SELECT max(length(value)) FROM call_text"),
+			 TEXTS_CAPTURE);
+}
+
+static void M02_huge_arguments(void **state)
+{
+	watch_huge("--buffer", "1:2", CALLS);
+	assert_int_equal(
+		db_int(database, "SELECT count(*) FROM call_text WHERE true_bytes=80000000"),
+		LARGE_ROUNDS);
+	assert_int_equal(
+		db_int(database, "SELECT count(*) FROM call_text WHERE true_bytes=40000000"),
+		LARGE_ROUNDS);
+
+	teardown(state);
+	setup(state);
+	watch_huge("--string", "1", CALLS / 10);
+	assert_true(db_int(database, "SELECT count(*) FROM call_text WHERE length(value)=64") >=
+		    LARGE_ROUNDS);
+}
+
+/* One descriptor more each time, until a run has enough. */
+static void M07_descriptor_limit(void **state)
+{
+	struct target *target = target_start("flood", NULL);
+	struct code *code = code_read(target_pid(target));
+	unsigned limit = 4, refused = 0;
+	bool complete = false;
+
+	(void)state;
+	target_go(target);
+	for (; !complete && limit < DESCRIPTORS_MAX; limit++) {
+		char option[32];
+		const char *const under[] = {"prlimit", option, NULL};
+
+		(void)snprintf(option, sizeof(option), "--nofile=%u", limit);
+
+		struct monitor *monitor = try_under(under, target);
+
+		complete = assert_ended_well(monitor, code, option);
+		refused += !complete;
+		monitor_free(monitor);
+		remove_outputs();
+	}
+	print_message("%u limits were too small, %u descriptors are enough\n", refused, limit - 1);
+	assert_true(complete && refused >= 10);
+	process_say(target_process(target), "stop");
+	assert_true(target_done(target) > 0);
+	assert_int_equal(target_finish(target), 0);
+	code_free(code);
+}
+
+/* Thread k cannot be made, for each k. */
+static void M07_thread_limit(void **state)
+{
+	struct target *target = target_start("flood", NULL);
+	struct code *code = code_read(target_pid(target));
+	unsigned refused = 0;
+	bool complete = false;
+
+	(void)state;
+	target_go(target);
+	for (unsigned k = 1; !complete; k++) {
+		char inject[64];
+		const char *const under[] = {"strace", "-f",	       "-qq", "-o",   "/dev/null",
+					     "-e",     "trace=clone3", "-e",  inject, NULL};
+
+		(void)snprintf(inject, sizeof(inject), "inject=clone3:error=EAGAIN:when=%u", k);
+
+		struct monitor *monitor = try_under(under, target);
+
+		complete = assert_ended_well(monitor, code, inject);
+		refused += !complete;
+		monitor_free(monitor);
+		remove_outputs();
+	}
+	assert_int_equal(refused, 2); /* reader, writer */
+	process_say(target_process(target), "stop");
+	assert_true(target_done(target) > 0);
+	assert_int_equal(target_finish(target), 0);
+	code_free(code);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(M01_allocation_fails), TEST(M02_address_space_limit), TEST(M02_huge_arguments),
+		TEST(M07_descriptor_limit), TEST(M07_thread_limit),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests_name("fault/memory_pressure", tests, NULL, NULL);
+}

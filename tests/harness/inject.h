@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* System calls of a running process fail or take long, by strace: the program is as it is shipped.
+ */
+#ifndef HARNESS_INJECT_H
+#define HARNESS_INJECT_H
+
+#include "tests/harness/process.h"
+
+/* inject_start(pid, "pwrite64", "error=EIO"). Every thread is traced when it returns. */
+struct process *inject_start(pid_t pid, const char *call, const char *fault);
+/* What it did ends; the process goes on. */
+void inject_end(struct process *inject);
+
+#endif
