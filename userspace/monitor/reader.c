@@ -158,7 +158,7 @@ static bool enqueue(struct mon_workers *workers, const uint64_t *positions, size
 			return true;
 		if (mon_queue_closed(workers->options.queue))
 			return false;
-		atomic_store(&workers->spooling, true);
+		/* The queue is full, which is a level at which spooling starts. */
 		settle(workers);
 		(void)mon_queue_wait_room(workers->options.queue, MON_WORKERS_WAIT_NS);
 	}

@@ -91,6 +91,12 @@ static void overflow_release(struct mon_queue *queue)
 	queue->overflow.head = 0;
 }
 
+/* There is none, and none can be had now. */
+static bool overflow_is_out(const struct mon_queue *queue)
+{
+	return !queue->overflow.slots && (queue->starved || queue->sparing);
+}
+
 static bool overflow_ensure(struct mon_queue *queue)
 {
 	if (queue->overflow.slots)
@@ -305,7 +311,7 @@ static bool has_room(const struct mon_queue *queue)
 		return false;
 	if (queue->base.used < queue->base.capacity)
 		return true;
-	if (!queue->overflow.slots && (queue->starved || queue->sparing))
+	if (overflow_is_out(queue))
 		return false;
 	return queue->overflow.used < queue->overflow.capacity;
 }
@@ -348,7 +354,8 @@ void mon_queue_stats(struct mon_queue *queue, struct mon_queue_stats *stats_out)
 	pthread_mutex_lock(&queue->lock);
 	*stats_out = (struct mon_queue_stats){
 		.used = queue->base.used + queue->overflow.used,
-		.slots = queue->base.capacity + queue->overflow.capacity,
+		.slots = queue->base.capacity +
+			 (overflow_is_out(queue) ? 0 : queue->overflow.capacity),
 		.overflow_used = queue->overflow.used,
 		.used_peak = queue->used_peak,
 		.pushed = queue->pushed,

@@ -27,7 +27,7 @@ struct mon_queue_options {
 };
 
 struct mon_queue_stats {
-	size_t used, slots; /* both parts together */
+	size_t used, slots; /* both parts together, as far as the overflow can be had */
 	size_t overflow_used;
 	size_t used_peak;
 	uint64_t pushed, popped, refused, dropped; /* positions */
