@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "tests/harness/cgroup.h"
 #include "tests/harness/code.h"
 #include "tests/harness/database.h"
 #include "tests/harness/inject.h"
@@ -38,6 +39,18 @@
 #define LARGE_ROUNDS 1000
 #define LARGE_ROUNDS_TEXT "1000"
 
+/* What the queue has without its overflow is 10,000, with it 60,000. */
+#define SHORT_CALLS 30000l
+#define SHORT_CALLS_TEXT "30000"
+#define WARM_CALLS 100000l
+#define WARM_CALLS_TEXT "100000"
+#define SWAP_BYTES (128ull << 20)
+#define STEP_BYTES (1ull << 20)
+#define SWAPPED_KIB 1536 /* what is told from 1 MiB on */
+#define SPOOLED 20000l
+#define SPOOLED_TEXT "20000"
+#define SPOOLED_RECORDS (SPOOLED + 1) /* one names the thread */
+
 static char *directory, *database;
 
 static int setup(void **state)
@@ -52,6 +65,8 @@ static int teardown(void **state)
 {
 	int result = process_teardown(state);
 
+	cgroup_remove();
+	swap_off();
 	scratch_remove(directory);
 	free(database);
 	return result;
@@ -332,13 +347,273 @@ static void M07_thread_limit(void **state)
 	code_free(code);
 }
 
+/* Arguments count up from call to call: none twice, none before its time, none missing. */
+static void assert_sequence(pid_t pid, long calls)
+{
+	char sql[256];
+
+	(void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM calls WHERE pid=%d", (int)pid);
+	assert_int_equal(db_int(database, sql), calls);
+	(void)snprintf(sql, sizeof(sql),
+		       "SELECT count(*) FROM (SELECT arg1-lag(arg1) OVER (ORDER BY id) AS step "
+		       "FROM calls WHERE pid=%d) WHERE step<>1",
+		       (int)pid);
+	assert_int_equal(db_int(database, sql), 0);
+}
+
+static unsigned long long swapped_kib(const struct monitor *monitor)
+{
+	unsigned long long kib = 0;
+	char path[64], line[256];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)monitor_pid(monitor));
+	FILE *status = fopen(path, "re");
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmSwap: %llu", &kib) == 1)
+			break;
+	(void)fclose(status);
+	return kib;
+}
+
+/*
+ * The cgroup's limit comes down until the process is swapped out. From then on the queue goes
+ * without its overflow: with a slow disk calls are spooled that would have had room in it.
+ */
+static void M05_swapped_out(void **state)
+{
+	struct target *before = target_start("sequence", WARM_CALLS_TEXT, NULL);
+	struct target *target = target_start("sequence", SHORT_CALLS_TEXT, NULL);
+	struct monitor *monitor;
+	struct process *slow;
+	uint64_t limit;
+	char pid[16], other[16];
+
+	(void)state;
+	swap_on(directory, SWAP_BYTES);
+	cgroup_make();
+	monitor = watch_under(cgroup_under(),
+			      (const char *const[]){"attach", "-p", pid_text(target, pid), "-p",
+						    pid_text(before, other), "-o", database,
+						    "--sample", "1", "--max-overhead", "0",
+						    "--args", "1", "--ring-size", "8M",
+						    "--durability", "full", "watched_*", NULL});
+	/* So that there is something to swap out. */
+	target_go(before);
+	assert_int_equal(target_done(before), WARM_CALLS);
+	db_wait_int(database, "SELECT count(*) FROM call", WARM_CALLS);
+	for (limit = cgroup_usage_bytes(); swapped_kib(monitor) < SWAPPED_KIB;) {
+		if (limit <= STEP_BYTES)
+			fail_msg("nothing was swapped out: %s", monitor_stderr(monitor));
+		limit -= STEP_BYTES;
+		cgroup_limit(limit);
+	}
+	(void)monitor_wait_line(monitor, "monbpf: warning: memory is short", PROCESS_TIMEOUT_MS);
+	print_message("short of memory at %llu KiB\n", (unsigned long long)limit >> 10);
+	slow = inject_start(monitor_pid(monitor), "fdatasync", "delay_enter=2000000", NULL);
+	target_go(target);
+	assert_int_equal(target_done(target), SHORT_CALLS);
+	(void)monitor_wait_line(monitor, "queue and ring are", PROCESS_TIMEOUT_MS);
+	inject_end(slow);
+	(void)monitor_wait_line(monitor, "the spool is empty again", PROCESS_TIMEOUT_MS);
+	cgroup_limit(0);
+	(void)monitor_wait_line(monitor, "there is memory again", PROCESS_TIMEOUT_MS);
+	monitor_end(monitor, 0);
+	assert_int_equal(monitor_count_lines(monitor, "memory is short"), 1);
+	assert_int_equal(monitor_count_lines(monitor, "there is memory again"), 1);
+	assert_int_equal(monitor_count_lines(monitor, "go to the spool"), 1);
+	assert_int_equal(cgroup_oom_kills(), 0);
+	assert_ledger_closed(database);
+	assert_sequence(target_pid(before), WARM_CALLS);
+	assert_sequence(target_pid(target), SHORT_CALLS);
+	assert_int_equal(target_finish(target), 0);
+	assert_int_equal(target_finish(before), 0);
+}
+
+/* The same without pressure: the overflow takes it all. Else the test above says nothing. */
+static void M05_not_swapped_out(void **state)
+{
+	struct target *target = target_start("sequence", SHORT_CALLS_TEXT, NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--sample", "1", "--max-overhead", "0", "--args",
+			       "1", "--ring-size", "8M", "--durability", "full", "watched_*", NULL);
+	struct process *slow =
+		inject_start(monitor_pid(monitor), "fdatasync", "delay_enter=2000000", NULL);
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), SHORT_CALLS);
+	inject_end(slow);
+	monitor_end(monitor, 0);
+	assert_int_equal(monitor_count_lines(monitor, "memory is short"), 0);
+	assert_int_equal(monitor_count_lines(monitor, "go to the spool"), 0);
+	assert_ledger_closed(database);
+	assert_sequence(target_pid(target), SHORT_CALLS);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* What `spool check` finds: so many records, in sound segments. */
+static void assert_spool_holds(long records)
+{
+	char *spool = scratch_path(directory, "monbpf.db.spool"), text[64];
+	struct monitor *check =
+		monitor_start((const char *const[]){"spool", "check", spool, "--json", NULL});
+
+	assert_int_equal(monitor_wait(check, PROCESS_TIMEOUT_MS), 0);
+	(void)snprintf(text, sizeof(text), "\"records\": %ld,", records);
+	if (!strstr(monitor_stdout(check), text))
+		fail_msg("not %ld records: %s", records, monitor_stdout(check));
+	monitor_free(check);
+	free(spool);
+}
+
+/* "name": NUMBER of what the running monitor tells. */
+static long long status_number(const char *name)
+{
+	struct monitor *status =
+		monitor_start((const char *const[]){"status", "-i", database, "--json", NULL});
+	char key[64];
+	const char *at;
+	long long number;
+
+	assert_int_equal(monitor_wait(status, PROCESS_TIMEOUT_MS), 0);
+	(void)snprintf(key, sizeof(key), "\"%s\": ", name);
+	at = strstr(monitor_stdout(status), key);
+	if (!at)
+		fail_msg("no %s: %s", key, monitor_stdout(status));
+	number = strtoll(at + strlen(key), NULL, 10);
+	monitor_free(status);
+	return number;
+}
+
+/* The breaker is open and every call of the target is in the spool. */
+static void spool_everything(struct monitor *monitor, struct target *target)
+{
+	(void)inject_start(monitor_pid(monitor), "pwrite64", "error=EIO", database);
+	target_go(target);
+	assert_int_equal(target_done(target), SPOOLED);
+	(void)monitor_wait_line(monitor, "monbpf: warning: breaker closed -> open",
+				PROCESS_TIMEOUT_MS);
+	for (int tries = 0; status_number("spooled") != SPOOLED_RECORDS; tries++) {
+		if (tries == 200)
+			fail_msg("%lld of %ld records are in the spool", status_number("spooled"),
+				 SPOOLED_RECORDS);
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+static const char *const spooling_run[] = {"--sample", "1", "--max-overhead", "0",
+					   "--args",   "1", "watched_*",      NULL};
+
+static struct monitor *start_spooling_run(const char *const under[], const struct target *target)
+{
+	const char *argv[16] = {"attach", "-o", database, "-p"};
+	char pid[16];
+
+	argv[4] = pid_text(target, pid);
+	for (size_t i = 0; i < sizeof(spooling_run) / sizeof(spooling_run[0]); i++)
+		argv[5 + i] = spooling_run[i];
+	return watch_under(under, argv);
+}
+
+/*
+ * Killed while calls wait in the spool: its run says that it has no end, the next one says that
+ * something was left and does not take it for its own, and it stays for `spool drain`.
+ */
+static void assert_next_run_leaves_it_alone(void)
+{
+	struct target *target = target_start("calls", NULL);
+	struct monitor *monitor, *report;
+
+	assert_int_equal(db_int(database, "SELECT complete FROM run WHERE id=1"), 0);
+	assert_spool_holds(SPOOLED_RECORDS);
+	monitor = start_spooling_run((const char *const[]){NULL}, target);
+	assert_int_equal(monitor_count_lines(monitor, "an earlier run left calls in"), 1);
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	monitor_end(monitor, 0);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM run"), 2);
+	assert_int_equal(db_int(database, "SELECT complete FROM run WHERE id=1"), 0);
+	assert_int_equal(db_int(database, "SELECT sum(stored) FROM functions WHERE run_id=2"), 46);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM call"), 46);
+	assert_spool_holds(SPOOLED_RECORDS);
+	report = monitor_start((const char *const[]){"report", "-i", database, "--run", "1", NULL});
+	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(report), "incomplete: its end was never written"));
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void M06_killed(void **state)
+{
+	struct target *target = target_start("sequence", SPOOLED_TEXT, NULL);
+	struct code *code = code_read(target_pid(target));
+	struct monitor *monitor = start_spooling_run((const char *const[]){NULL}, target);
+
+	(void)state;
+	spool_everything(monitor, target);
+	process_signal(monitor_process(monitor), SIGKILL);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 128 + SIGKILL);
+	code_assert_unchanged(code);
+	code_free(code);
+	assert_int_equal(target_finish(target), 0);
+	assert_next_run_leaves_it_alone();
+}
+
+/* Whoever is killed for want of memory, it is this one. */
+static void make_first_to_go(const struct monitor *monitor)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)monitor_pid(monitor));
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_true(fputs("1000", file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* By the kernel, because another process beside it wants more than there is. */
+static void M06_out_of_memory(void **state)
+{
+	struct target *target = target_start("sequence", SPOOLED_TEXT, NULL);
+	struct code *code = code_read(target_pid(target));
+	const char *const *under;
+	const char *argv[8];
+	struct monitor *monitor;
+	size_t count = 0;
+
+	(void)state;
+	cgroup_make();
+	under = cgroup_under();
+	monitor = start_spooling_run(under, target);
+	spool_everything(monitor, target);
+	make_first_to_go(monitor);
+	cgroup_limit(cgroup_usage_bytes() + STEP_BYTES);
+	for (; under[count]; count++)
+		argv[count] = under[count];
+	argv[count++] = "sh";
+	argv[count++] = "-c";
+	argv[count++] = "head -c 200M /dev/zero | tail";
+	argv[count] = NULL;
+	(void)process_start(argv);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 128 + SIGKILL);
+	assert_true(cgroup_oom_kills() > 0);
+	code_assert_unchanged(code);
+	code_free(code);
+	assert_int_equal(target_finish(target), 0);
+	assert_next_run_leaves_it_alone();
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(M01_allocation_fails), TEST(M02_address_space_limit), TEST(M02_huge_arguments),
-		TEST(M07_descriptor_limit), TEST(M07_thread_limit),
+		TEST(M05_swapped_out),	    TEST(M05_not_swapped_out),	   TEST(M06_killed),
+		TEST(M06_out_of_memory),    TEST(M07_descriptor_limit),	   TEST(M07_thread_limit),
 	};
 
 	if (argc > 1)

@@ -6,8 +6,11 @@
 
 #include "tests/harness/process.h"
 
-/* inject_start(pid, "pwrite64", "error=EIO"). Every thread is traced when it returns. */
-struct process *inject_start(pid_t pid, const char *call, const char *fault);
+/*
+ * inject_start(pid, "pwrite64", "error=EIO", database). Every thread is traced when it returns.
+ * With a @database only calls on that file and its WAL are meant, not those on a spool; else NULL.
+ */
+struct process *inject_start(pid_t pid, const char *call, const char *fault, const char *database);
 /* What it did ends; the process goes on. */
 void inject_end(struct process *inject);
 
