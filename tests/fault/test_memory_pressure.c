@@ -19,6 +19,7 @@
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
+#include "tests/harness/tool.h"
 #include "tests/targets/texts.h"
 
 #include <errno.h>
@@ -44,6 +45,10 @@
 #define SHORT_CALLS_TEXT "30000"
 #define WARM_CALLS 100000l
 #define WARM_CALLS_TEXT "100000"
+#define USER_LIMIT_MAX 40 /* what earlier ones left dying counts, too */
+#define OTHER_USER 64321
+#define OTHER_USER_TEXT "64321"
+#define CAPABILITIES "+bpf,+perfmon,+sys_ptrace,+dac_read_search"
 #define SWAP_BYTES (128ull << 20)
 #define STEP_BYTES (1ull << 20)
 #define SWAPPED_KIB 1536 /* what is told from 1 MiB on */
@@ -81,6 +86,8 @@ static void remove_outputs(void)
 		(void)snprintf(path, sizeof(path), "%s%s", database, suffixes[i]);
 		(void)unlink(path);
 	}
+	(void)snprintf(path, sizeof(path), "%s.spool", database);
+	TOOL_RUN("rm", "-rf", path);
 }
 
 static bool exists(const char *path)
@@ -116,6 +123,14 @@ static bool assert_ended_well(struct monitor *monitor, const struct code *code, 
 	if (monitor_count_lines(monitor, "monbpf attach: ") != 1)
 		fail_msg("%s: exit %d and not one sentence: %s", what, status,
 			 monitor_stderr(monitor));
+	/* A start that was refused leaves nothing to drain. */
+	if (!watched) {
+		char *left = scratch_path(directory, "monbpf.db.spool");
+
+		if (exists(left))
+			fail_msg("%s: %s is left", what, left);
+		free(left);
+	}
 	/* A run that had begun may have had more to say, and what it wrote is sound. */
 	if (!watched && monitor_count_lines(monitor, "") !=
 				1 + monitor_count_lines(monitor, "monbpf: warning: "))
@@ -606,6 +621,46 @@ static void M06_out_of_memory(void **state)
 	assert_next_run_leaves_it_alone();
 }
 
+/* A user who may watch, but not have as many threads: one more each time. */
+static void M07_user_limit(void **state)
+{
+	struct target *target = target_start("flood", NULL);
+	struct code *code = code_read(target_pid(target));
+	unsigned refused = 0;
+	bool complete = false;
+
+	(void)state;
+	assert_int_equal(chown(directory, OTHER_USER, OTHER_USER), 0);
+	target_go(target);
+	for (unsigned limit = 1; !complete && limit < USER_LIMIT_MAX; limit++) {
+		char option[32];
+		const char *const under[] = {"prlimit",
+					     option,
+					     "setpriv",
+					     "--reuid=" OTHER_USER_TEXT,
+					     "--regid=" OTHER_USER_TEXT,
+					     "--clear-groups",
+					     "--inh-caps=" CAPABILITIES,
+					     "--ambient-caps=" CAPABILITIES,
+					     NULL};
+
+		(void)snprintf(option, sizeof(option), "--nproc=%u", limit);
+
+		struct monitor *monitor = try_under(under, target);
+
+		complete = assert_ended_well(monitor, code, option);
+		refused += !complete;
+		monitor_free(monitor);
+		remove_outputs();
+	}
+	print_message("%u limits were too small\n", refused);
+	assert_true(complete && refused >= 2);
+	process_say(target_process(target), "stop");
+	assert_true(target_done(target) > 0);
+	assert_int_equal(target_finish(target), 0);
+	code_free(code);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(int argc, char **argv)
@@ -614,6 +669,7 @@ int main(int argc, char **argv)
 		TEST(M01_allocation_fails), TEST(M02_address_space_limit), TEST(M02_huge_arguments),
 		TEST(M05_swapped_out),	    TEST(M05_not_swapped_out),	   TEST(M06_killed),
 		TEST(M06_out_of_memory),    TEST(M07_descriptor_limit),	   TEST(M07_thread_limit),
+		TEST(M07_user_limit),
 	};
 
 	if (argc > 1)
