@@ -5,7 +5,7 @@
 # make check    installs, builds, runs every test this kernel and user permit
 # make bench    prints the cost of everything, as ratios in one run
 #
-# DEBUG=1 (ASan, UBSan), TSAN=1, V=1, PREFIX=, DESTDIR=. Everything built goes below build/.
+# DEBUG=1 (ASan, UBSan), TSAN=1, CRASH=1 (dies at named points), V=1, PREFIX=, DESTDIR=. Everything built goes below build/.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -26,6 +26,10 @@ else ifeq ($(TSAN),1)
 BUILD := build/tsan
 SANITIZE := -fsanitize=thread
 OPTIMIZE := -O1 -g -DMON_DEBUG=1
+else ifeq ($(CRASH),1)
+BUILD := build/crash
+SANITIZE :=
+OPTIMIZE := -O2 -g -D_FORTIFY_SOURCE=2 -DMON_CRASH_POINTS
 else
 SANITIZE :=
 OPTIMIZE := -O2 -g -D_FORTIFY_SOURCE=2
@@ -61,7 +65,7 @@ LIBRARY := $(BUILD)/libmonbpf.a
 .DEFAULT_GOAL := all
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all deps demo check check-unit bench tests install clean format
+.PHONY: all deps demo check check-unit bench tests crash install clean format
 
 all: $(BUILD)/monbpf
 

@@ -76,7 +76,11 @@ $(BUILD)/tests/bench/empty.skel.h: $(BUILD)/tests/bench/empty.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name empty_bpf > $@.tmp && mv $@.tmp $@
 $(BUILD)/tests/bench/bench_capture.o: $(BUILD)/tests/bench/empty.skel.h
 
-tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS) $(PRELOADS)
+# The program that dies at named points, for tests that kill it (base/crash.h).
+crash:
+	$(Q)$(MAKE) --no-print-directory CRASH=1 build/crash/monbpf
+
+tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS) $(PRELOADS) crash
 
 check-unit: $(filter $(BUILD)/tests/unit/%,$(TEST_PROGRAMS)) all $(TARGET_PROGRAMS)
 	$(Q)tests/run --only unit --build $(BUILD)

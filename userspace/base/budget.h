@@ -43,7 +43,7 @@ enum mon_budget_part {
  * returned: its buckets, and two BLOBs of ordinary size. The plan keeps room for so many of the
  * second kind; those beyond take what is left, or their histograms are left out.
  */
-#define MON_TOTALS_FUNCTION_BYTES 1000
+#define MON_TOTALS_FUNCTION_BYTES 1088
 #define MON_TOTALS_BUCKETS_BYTES 1872
 #define MON_TOTALS_RETURNED_BYTES (MON_TOTALS_BUCKETS_BYTES + 2 * 256)
 #define MON_TOTALS_RETURNED_PLANNED 2048

@@ -6,7 +6,9 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -19,7 +21,7 @@ static const struct {
 	{"detach", mon_cli_detach, "remove what a monitor left pinned"},
 	{"report", mon_cli_report, "read a database back: table, JSON or CSV"},
 	{"status", mon_cli_status, "what a running monitor is doing"},
-	{"spool", mon_cli_spool, "check what waits on disk for the database"},
+	{"spool", mon_cli_spool, "check or drain what waits on disk for the database"},
 };
 
 static void print_usage(FILE *out)
@@ -28,6 +30,24 @@ static void print_usage(FILE *out)
 	for (size_t i = 0; i < MON_ARRAY_COUNT(commands); i++)
 		(void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
 	(void)fprintf(out, "\nmonbpf COMMAND --help tells more. monbpf --version\n");
+}
+
+static uint64_t number_of(const char *variable, uint64_t otherwise)
+{
+	const char *text = getenv(variable);
+	uint64_t number;
+
+	return text && !mon_parse_number(text, 0, UINT32_MAX - 1, &number) ? number : otherwise;
+}
+
+uid_t mon_cli_owner_uid(void)
+{
+	return (uid_t)number_of("SUDO_UID", getuid());
+}
+
+gid_t mon_cli_owner_gid(void)
+{
+	return (gid_t)number_of("SUDO_GID", getgid());
 }
 
 int mon_cli_run(int argc, char **argv)

@@ -6,6 +6,8 @@
 #ifndef MON_CLI_H
 #define MON_CLI_H
 
+#include <sys/types.h>
+
 /* Returns the process's exit code (enum mon_exit, or the COMMAND's status). */
 int mon_cli_run(int argc, char **argv);
 
@@ -17,5 +19,9 @@ int mon_cli_detach(int argc, char **argv);
 int mon_cli_report(int argc, char **argv);
 int mon_cli_status(int argc, char **argv);
 int mon_cli_spool(int argc, char **argv);
+
+/* Who is to own what is made: under sudo whoever asked. */
+uid_t mon_cli_owner_uid(void);
+gid_t mon_cli_owner_gid(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "capture/pins.h"
 #include "cli/view.h"
 #include "monitor/monitor.h"
 #include "pipeline/spool.h"
@@ -20,6 +21,7 @@
 #include <sys/wait.h>
 
 #define GLOBS_MAX 1024
+#define READER_TIMEOUT_DEFAULT_NS (60 * MON_NS_PER_S)
 
 static const char help[] =
 	"usage: monbpf attach -p PID|NAME... [OPTION]... [GLOB]...\n"
@@ -58,6 +60,12 @@ static const char help[] =
 	"      --breaker-failures N open after N failures in a row, 1..1000 (5)\n"
 	"      --breaker-timeout T  probe the database after T (60s)\n"
 	"      --durability LEVEL   normal, or full: nothing lost at power loss\n"
+	"      --persist            pinned: if the monitor is killed, the same command goes on "
+	"with the\n"
+	"                           run, nothing missing that the ring had room for\n"
+	"      --reader-timeout T   with --persist, keep no call after T without a monitor (1m); "
+	"0: never\n"
+	"      --pins DIR           where the pins are (/run/monbpf)\n"
 	"      --strict             exit 7 when a call was lost\n"
 	"  -v, --verbose            print the memory plan\n"
 	"  -h, --help               this text\n"
@@ -115,7 +123,12 @@ static void say_start(const struct mon_monitor *monitor, const struct mon_config
 	mon_log(MON_LOG_INFO, "limits: %s memory, %s database. Ctrl-C ends.",
 		mon_format_bytes(budget, sizeof(budget), run.budget_bytes),
 		mon_format_bytes(size, sizeof(size), run.size_max_bytes));
-	if (run.earlier_runs)
+	if (run.adopted)
+		mon_log(MON_LOG_INFO,
+			"goes on with run %llu, begun by an earlier monitor: it watches what that "
+			"one watched",
+			(unsigned long long)run.run_id);
+	else if (run.earlier_runs)
 		mon_log(MON_LOG_INFO, "run %llu in %s, %llu earlier kept",
 			(unsigned long long)run.run_id, MON_ESCAPED(run.output),
 			(unsigned long long)run.earlier_runs);
@@ -141,7 +154,7 @@ static int run(const struct mon_config *config, bool strict)
 	const struct sigaction file_limit = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
 	struct sigaction action = {.sa_handler = on_signal}, hangup;
 	struct mon_report_options report = {.path = config->output, .head_only = true};
-	struct mon_outcome_of_run outcome;
+	struct mon_outcome_of_run outcome = {0};
 	struct mon_error error = {0};
 	struct mon_live *live;
 	int status, result;
@@ -187,14 +200,6 @@ static int run(const struct mon_config *config, bool strict)
 	if (status != -1)
 		return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return strict && outcome.sum.lost ? MON_EXIT_LOSS : MON_EXIT_OK;
-}
-
-static uint64_t number_of(const char *variable, uint64_t otherwise)
-{
-	const char *text = getenv(variable);
-	uint64_t number;
-
-	return text && !mon_parse_number(text, 0, UINT32_MAX - 1, &number) ? number : otherwise;
 }
 
 static void join_words(int argc, char **argv, char *text, size_t size)
@@ -273,6 +278,9 @@ int mon_cli_attach(int argc, char **argv)
 		FAILURES,
 		TIMEOUT,
 		DURABILITY,
+		PERSIST,
+		READER_TIMEOUT,
+		PINS,
 		STRICT
 	};
 	static const struct option long_options[] = {
@@ -299,6 +307,9 @@ int mon_cli_attach(int argc, char **argv)
 		{"breaker-failures", required_argument, NULL, FAILURES},
 		{"breaker-timeout", required_argument, NULL, TIMEOUT},
 		{"durability", required_argument, NULL, DURABILITY},
+		{"persist", no_argument, NULL, PERSIST},
+		{"reader-timeout", required_argument, NULL, READER_TIMEOUT},
+		{"pins", required_argument, NULL, PINS},
 		{"strict", no_argument, NULL, STRICT},
 		{"verbose", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
@@ -315,8 +326,10 @@ int mon_cli_attach(int argc, char **argv)
 				     .globs = globs,
 				     .excludes = excludes,
 				     .command_line = command_line,
-				     .owner_uid = (uid_t)number_of("SUDO_UID", getuid()),
-				     .owner_gid = (gid_t)number_of("SUDO_GID", getgid())};
+				     .pins_path = MON_PINS_DIRECTORY,
+				     .reader_timeout_ns = READER_TIMEOUT_DEFAULT_NS,
+				     .owner_uid = mon_cli_owner_uid(),
+				     .owner_gid = mon_cli_owner_gid()};
 	join_words(argc, argv, command_line, sizeof(command_line));
 	for (int i = 1; i < argc && !command_at; i++)
 		if (strcmp(argv[i], "--") == 0)
@@ -457,6 +470,24 @@ int mon_cli_attach(int argc, char **argv)
 			config.durability = strcmp(optarg, "full") == 0 ? MON_DURABILITY_FULL
 									: MON_DURABILITY_NORMAL;
 			break;
+		case PERSIST:
+			config.persist = true;
+			break;
+		case READER_TIMEOUT:
+			if (strcmp(optarg, "0") == 0)
+				config.reader_timeout_ns = 0;
+			else if (mon_parse_duration(optarg, &config.reader_timeout_ns) ||
+				 config.reader_timeout_ns < MON_NS_PER_S ||
+				 config.reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS)
+				return usage(
+					"--reader-timeout wants 0 or a time from 1s to 24h, not",
+					optarg);
+			break;
+		case PINS:
+			if (optarg[0] != '/')
+				return usage("--pins wants an absolute path, not", optarg);
+			config.pins_path = optarg;
+			break;
 		case STRICT:
 			strict = true;
 			break;
@@ -479,7 +510,7 @@ int mon_cli_attach(int argc, char **argv)
 			return usage("at most 1024 globs", NULL);
 		globs[config.glob_count++] = argv[optind];
 	}
-	if (!config.target_count && !config.binary && !config.command)
+	if (!config.target_count && !config.binary && !config.command && !config.persist)
 		return usage("name a process with -p, a file with -b, or a command after --", NULL);
 	if ((config.target_count > 0) + (config.binary != NULL) + (config.command != NULL) > 1)
 		return usage("-p, -b and a command exclude each other", NULL);

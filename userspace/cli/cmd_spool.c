@@ -1,26 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* `monbpf spool check DIR`: what runs left on disk, and is it whole. Main thread, no root. */
+/*
+ * `monbpf spool check DIR`: what runs left on disk, and is it whole. `monbpf spool drain DIR`:
+ * writes it into their database. Main thread, no root.
+ */
 #include "cli/cli.h"
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "monitor/replay.h"
 #include "pipeline/spool.h"
 #include "report/export.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #define RUNS_MAX 4096
 #define EXIT_DAMAGED 2
 
-static const char help[] =
-	"usage: monbpf spool check DIR [--json]\n"
-	"\n"
-	"Reads a spool directory (--spool-dir of monbpf attach) without changing it, and prints\n"
-	"what each run left there. A monitor may be using it.\n"
-	"Exit: 0 all of it is sound, 2 something is damaged, 5 the directory cannot be read.\n";
+static const char help[] = "usage: monbpf spool check DIR [--json]\n"
+			   "       monbpf spool drain DIR [-o FILE]\n"
+			   "\n"
+			   "check reads a spool directory (--spool-dir of monbpf attach) without "
+			   "changing it, and prints\n"
+			   "what each run left there. A monitor may be using it.\n"
+			   "drain writes what is there into the runs it belongs to, each call "
+			   "once, and removes it. FILE\n"
+			   "is their database: by default DIR without its \".spool\". Not while a "
+			   "monitor uses either.\n"
+			   "Exit: 0 all of it is sound, 2 something is damaged, 5 directory or "
+			   "database is out of reach.\n";
 
 static int usage(const char *what, const char *value)
 {
@@ -120,20 +131,84 @@ static int check(const char *path, bool json)
 	return damaged ? EXIT_DAMAGED : MON_EXIT_OK;
 }
 
+struct drained {
+	const char *path;
+	uint64_t records, left;
+	bool damaged;
+};
+
+static void tell_drained(const struct mon_replay_run *run, void *context)
+{
+	struct drained *drained = context;
+
+	if (!run->run_id) {
+		drained->left++;
+		(void)fprintf(stderr,
+			      "monbpf spool: run %s is not in this database, its records stay in "
+			      "%s\n",
+			      run->uuid, MON_ESCAPED(drained->path));
+		return;
+	}
+	drained->records += run->records;
+	drained->damaged |= run->damaged != 0;
+	(void)printf("run %" PRIu32 "  %" PRIu64 " calls written, %" PRIu64 " damaged, %s\n",
+		     run->run_id, run->records, run->damaged,
+		     run->complete ? "complete"
+		     : run->ended  ? "incomplete"
+				   : "incomplete: its monitor was killed before it could tell its "
+				     "last counts");
+}
+
+static int drain(const char *path, const char *output)
+{
+	char beside[PATH_MAX];
+	size_t length = strlen(path);
+	struct mon_replay_options options = {
+		.spool_path = path,
+		.output = output ? output : "./monbpf.db",
+		.owner_uid = mon_cli_owner_uid(),
+		.owner_gid = mon_cli_owner_gid(),
+	};
+	struct drained drained = {.path = path};
+	struct mon_error error = {0};
+
+	while (length > 1 && path[length - 1] == '/')
+		length--;
+	if (!output && length > 6 && length < sizeof(beside) &&
+	    memcmp(path + length - 6, ".spool", 6) == 0) {
+		(void)snprintf(beside, sizeof(beside), "%.*s", (int)length - 6, path);
+		options.output = beside;
+	}
+	if (mon_replay(&options, tell_drained, &drained, &error)) {
+		(void)fprintf(stderr, "monbpf spool: %s\n", error.text);
+		return error.exit_code ? (int)error.exit_code : MON_EXIT_RUNTIME;
+	}
+	if (!drained.records && !drained.left && !drained.damaged)
+		(void)printf("no run left any call in %s\n", MON_ESCAPED(path));
+	if (fflush(stdout) || ferror(stdout))
+		return MON_EXIT_RUNTIME;
+	return drained.damaged ? EXIT_DAMAGED : drained.left ? MON_EXIT_UNAVAILABLE : MON_EXIT_OK;
+}
+
 int mon_cli_spool(int argc, char **argv)
 {
-	const char *path = NULL;
-	bool json = false;
+	const char *path = NULL, *output = NULL;
+	bool json = false, drains;
 
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			(void)fputs(help, stdout);
 			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
 		}
-	if (argc < 2 || strcmp(argv[1], "check") != 0)
-		return usage("name what to do: check DIR", NULL);
+	if (argc < 2 || (strcmp(argv[1], "check") != 0 && strcmp(argv[1], "drain") != 0))
+		return usage("name what to do: check DIR or drain DIR", NULL);
+	drains = strcmp(argv[1], "drain") == 0;
 	for (int i = 2; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
+		bool is_output = strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "--output") == 0;
+
+		if (drains && is_output && i + 1 < argc)
+			output = argv[++i];
+		else if (!drains && strcmp(argv[i], "--json") == 0)
 			json = true;
 		else if (argv[i][0] == '-')
 			return usage("there is no option", argv[i]);
@@ -143,6 +218,6 @@ int mon_cli_spool(int argc, char **argv)
 			path = argv[i];
 	}
 	if (!path || !path[0])
-		return usage("name a directory: check DIR", NULL);
-	return check(path, json);
+		return usage("name a directory: check DIR or drain DIR", NULL);
+	return drains ? drain(path, output) : check(path, json);
 }

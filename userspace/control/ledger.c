@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNTED_REASONS 8 /* see `counted_reasons` */
+#define COUNTED_REASONS 9 /* see `counted_reasons` */
 #define CHUNK_BYTES (MON_TOTALS_SPARE_BYTES / 2)
 
 /* Lower halves of the widened buckets, as the kernel had them. */
@@ -42,8 +42,8 @@ struct interval_base {
 
 struct account {
 	struct mon_counters now;
-	uint64_t spooled, spool_damaged; /* as mon_ledger_set() was told */
-	struct interval_base interval;	 /* as of the last written one */
+	uint64_t spooled, spool_damaged, killed; /* as mon_ledger_set() was told */
+	struct interval_base interval;		 /* as of the last written one */
 	uint64_t written_calls, written_returns;
 	uint64_t written_counts[COUNTED_REASONS];
 	uint64_t seen_counts[COUNTED_REASONS]; /* as of the last take */
@@ -73,6 +73,7 @@ static const struct {
 	{MON_REASON_FRAME_REFUSED, offsetof(struct account, now.frame_refused)},
 	{MON_REASON_SPOOLED, offsetof(struct account, spooled)},
 	{MON_REASON_SPOOL_DAMAGED, offsetof(struct account, spool_damaged)},
+	{MON_REASON_KILLED, offsetof(struct account, killed)},
 };
 
 /* BLOBs of one take: chunks that never move, kept for the next. */
@@ -238,6 +239,15 @@ static uint64_t reason_count(const struct account *account, size_t index)
 	return count;
 }
 
+static size_t reason_index(enum mon_reason reason)
+{
+	size_t i = 0;
+
+	while (counted_reasons[i].reason != reason)
+		i++;
+	return i;
+}
+
 static bool is_empty(const uint32_t *histogram)
 {
 	uint32_t any = 0;
@@ -286,10 +296,19 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reason reason,
 		    uint64_t count)
 {
+	struct account *account = &ledger->accounts[function];
+
 	if (reason == MON_REASON_SPOOLED)
-		ledger->accounts[function].spooled = count;
+		account->spooled = count;
 	else if (reason == MON_REASON_SPOOL_DAMAGED)
-		ledger->accounts[function].spool_damaged = count;
+		account->spool_damaged = count;
+	else if (reason == MON_REASON_KILLED)
+		account->killed = count;
+}
+
+uint64_t mon_ledger_told(const struct mon_ledger *ledger, uint32_t function, enum mon_reason reason)
+{
+	return reason_count(&ledger->accounts[function], reason_index(reason));
 }
 
 static uint64_t bucket_now(const struct account *account, unsigned i)
@@ -506,15 +525,6 @@ static void commit_interval(struct account *account, const struct mon_interval *
 	}
 }
 
-static size_t reason_index(enum mon_reason reason)
-{
-	size_t i = 0;
-
-	while (counted_reasons[i].reason != reason)
-		i++;
-	return i;
-}
-
 void mon_ledger_commit(struct mon_ledger *ledger)
 {
 	if (!ledger->out)
@@ -642,6 +652,22 @@ void mon_ledger_check(const struct mon_ledger *ledger,
 		if (mon_reason_is_loss(reason))
 			sum.lost += sum.by_reason[reason];
 	*sum_out = sum;
+}
+
+uint64_t mon_ledger_missing(const struct mon_ledger *ledger, uint32_t function,
+			    uint64_t (*credited)(const void *context, uint32_t function,
+						 enum mon_reason reason),
+			    const void *context)
+{
+	const struct account *account = &ledger->accounts[function];
+	uint64_t accounted = 0;
+
+	for (size_t i = 0; i < COUNTED_REASONS; i++)
+		accounted += reason_count(account, i);
+	for (unsigned reason = 1; reason < MON_REASON_COUNT; reason++)
+		if (!is_counted(reason))
+			accounted += credited(context, function, reason);
+	return account->now.calls > accounted ? account->now.calls - accounted : 0;
 }
 
 const char *mon_reason_name(enum mon_reason reason)

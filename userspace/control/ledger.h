@@ -57,10 +57,16 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 		       const struct mon_counters *counters, const uint32_t *histogram,
 		       mon_ns armed_ns);
 
-/* How many records of a function wait in the spool, or were damaged there: spooled, spool_damaged.
+/*
+ * How many calls of a function wait in the spool, were damaged there, or were left in the ring at
+ * the end: spooled, spool_damaged, killed.
  */
 void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reason reason,
 		    uint64_t count);
+
+/* What set was told last. */
+uint64_t mon_ledger_told(const struct mon_ledger *ledger, uint32_t function,
+			 enum mon_reason reason);
 
 /*
  * Every row that changed since what was last committed. Interval rows only when one is due (see
@@ -107,6 +113,12 @@ void mon_ledger_check(const struct mon_ledger *ledger,
 		      uint64_t (*credited)(const void *context, uint32_t function,
 					   enum mon_reason reason),
 		      const void *context, struct mon_ledger_sum *sum_out);
+
+/* Calls of one function that are under no reason yet. */
+uint64_t mon_ledger_missing(const struct mon_ledger *ledger, uint32_t function,
+			    uint64_t (*credited)(const void *context, uint32_t function,
+						 enum mon_reason reason),
+			    const void *context);
 
 const char *mon_reason_name(enum mon_reason reason); /* "sampled_out"; NULL for a wrong number */
 bool mon_reason_is_loss(enum mon_reason reason);

@@ -32,8 +32,11 @@ struct mon_config {
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */
-	uint32_t breaker_failures;			   /* 0: default */
-	uint64_t breaker_timeout_ns;			   /* 0: default */
+	bool persist;		     /* pinned: another monitor may go on with the run */
+	const char *pins_path;	     /* where */
+	uint64_t reader_timeout_ns;  /* the gate closes after so long without a reader; 0: never */
+	uint32_t breaker_failures;   /* 0: default */
+	uint64_t breaker_timeout_ns; /* 0: default */
 	enum mon_durability durability;
 	uid_t owner_uid;
 	gid_t owner_gid;

@@ -20,6 +20,7 @@ struct mon_description {
 	const char *title, *output;
 	const char *hazard; /* NULL, or why there are no return probes */
 	enum mon_mode mode;
+	bool adopted; /* the run was begun by an earlier monitor */
 	uint32_t function_count, left_out;
 	uint64_t run_id, earlier_runs;
 	uint64_t budget_bytes, size_max_bytes;
@@ -30,6 +31,7 @@ struct mon_outcome_of_run {
 	struct mon_ledger_sum sum;
 	bool complete;
 	uint64_t foreign_hits, missed;
+	uint64_t waiting; /* records that are left in the spool */
 	const char *reason;
 	int command_status; /* wait status, or -1: none, or it still runs */
 	int store_result;   /* 0, or why the database lacks something */

@@ -34,11 +34,15 @@ struct mon_monitor {
 	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
 	mon_wall_ns started_wall_ns;
 	uint64_t forks_seen, bpf_bytes;
-	bool size_told, command;
+	bool size_told, wal_told, command;
+	uint32_t part;		    /* of the run, as last told; 0: not yet */
+	bool adopted, targets_gone; /* the run was begun by another process; it is over */
 	char uuid[MON_UUID_BYTES];
+	char database[PATH_MAX]; /* absolute; with --persist only */
 	char spool_path[PATH_MAX];
 	pthread_mutex_t gate_lock; /* of `gates`: closed by writer, reader and main thread */
 	unsigned gates;		   /* bit of each enum mon_reason that closes it */
+	bool hangs;		   /* the writer, for good: nothing it works with is freed */
 	atomic_bool stop_again;	   /* the second signal */
 	uint32_t left_out;
 	struct mon_look *look;
@@ -48,9 +52,28 @@ struct mon_monitor {
 	uint32_t *one_in; /* what each function's policy keeps now */
 };
 
+/* The two ways into a run. What fails leaves nothing but what was there. */
+int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error);
+
+/* What both consist of. @adopted: sizes that are given, or NULL. */
+int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_options *adopted,
+		     struct mon_error *error);
+int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error);
+int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
+			 struct mon_error *error);
+void mon_monitor_start_status(struct mon_monitor *monitor);
+int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *error);
+
 /* From the rule and the rate of a function; told to the programs. */
 void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s);
 void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now);
+/* Ends the run; 0, or -errno when the database lacks something. */
+int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome);
+/* Why, in words; escaped. */
+const char *mon_monitor_why(const struct mon_monitor *monitor);
 /* Somebody asks on the status socket. */
 void mon_monitor_answer(struct mon_monitor *monitor);
 /* Why chosen calls are not kept at the moment, if there is a reason. */

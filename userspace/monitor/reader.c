@@ -20,6 +20,7 @@
 #define READ_MAX 1024
 #define SPOOL_MAX 512
 #define READER_MS 100
+#define READER_MS_HIGH 1
 
 static bool breaker_is_closed(const struct mon_workers *workers)
 {
@@ -164,6 +165,15 @@ static bool enqueue(struct mon_workers *workers, const uint64_t *positions, size
 	}
 }
 
+/*
+ * The programs wake at each quarter of the ring. The last time before it is full may be below the
+ * level at which spooling starts, and what does not fit any more wakes nobody.
+ */
+static int patience_ms(struct mon_workers *workers)
+{
+	return mon_workers_level(workers) >= MON_LEVEL_LOW ? READER_MS_HIGH : READER_MS;
+}
+
 void *mon_workers_read(void *argument)
 {
 	struct mon_workers *workers = argument;
@@ -180,7 +190,8 @@ void *mon_workers_read(void *argument)
 		/* Read once more after the last record can have come. */
 		last = atomic_load(&workers->draining);
 		if (!last)
-			(void)mon_ring_wait(workers->options.ring, workers->wake_fd, READER_MS);
+			(void)mon_ring_wait(workers->options.ring, workers->wake_fd,
+					    patience_ms(workers));
 		if (workers->options.on_alive)
 			workers->options.on_alive(workers->options.context,
 						  mon_clock_now(&mon_clock_system));

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * A run from armed to ended: the tick, the reasons to end, and the end: probes off, open calls
- * flushed, ring drained, last counters, the books checked, the row that says complete. Main thread.
- */
+/* A run from armed to ended: the tick, and the reasons to end. Main thread. */
 #include "monitor/monitor_internal.h"
 
 #include "base/cleanup.h"
@@ -17,7 +14,6 @@
 #define TICK_NS MON_NS_PER_S
 #define CLOCK_ROW_NS (60 * MON_NS_PER_S)
 #define CLOCK_STEP_NS MON_NS_PER_MS
-#define DRAIN_NS (5 * MON_NS_PER_S)
 
 void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now)
 {
@@ -75,6 +71,36 @@ static void look_at_size(struct mon_monitor *monitor, const struct mon_store_sta
 		mon_log(MON_LOG_INFO, "there is room again: calls are kept");
 }
 
+/* A new file has nothing of the run but its name: everything is told again. */
+static void look_at_parts(struct mon_monitor *monitor, const struct mon_store_stats *stats)
+{
+	if (stats->wal_alarm != monitor->wal_told) {
+		monitor->wal_told = stats->wal_alarm;
+		if (stats->wal_alarm)
+			mon_log(MON_LOG_WARNING,
+				"another process reads the database without end: the WAL cannot "
+				"shrink and has %s",
+				mon_format_bytes((char[32]){0}, 32, stats->wal_bytes));
+		else
+			mon_log(MON_LOG_INFO, "the WAL shrinks again");
+	}
+	if (stats->part == monitor->part)
+		return;
+	if (monitor->part && stats->damaged_number)
+		mon_log(MON_LOG_WARNING,
+			"the database was damaged: it is kept as %s.damaged-%u, the run goes on in "
+			"a new %s",
+			MON_ESCAPED(monitor->config.output), stats->damaged_number,
+			MON_ESCAPED(monitor->config.output));
+	else if (monitor->part)
+		mon_log(MON_LOG_WARNING,
+			"the database was moved or removed: the run goes on in a new %s",
+			MON_ESCAPED(monitor->config.output));
+	if (monitor->part)
+		mon_ledger_tell_all(monitor->ledger);
+	monitor->part = stats->part;
+}
+
 static void look_at_memory(struct mon_monitor *monitor)
 {
 	bool pressed = mon_pressure_now(&monitor->pressure);
@@ -106,8 +132,11 @@ static void tick(struct mon_monitor *monitor,
 	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
 	write_policies(monitor);
 	look_at_forks(monitor);
-	if (mon_workers_tick_written(monitor->workers))
+	mon_workers_stats(monitor->workers, &stats);
+	if (mon_workers_tick_written(monitor->workers)) {
 		mon_ledger_commit(monitor->ledger);
+		look_at_parts(monitor, &stats.store);
+	}
 	if (mon_ledger_take(monitor->ledger, now, false, &rows) == 0) {
 		mon_wall_ns wall = mon_clock_wall();
 		int64_t step =
@@ -150,9 +179,9 @@ static const char *watch(struct mon_monitor *monitor,
 			    .events = POLLIN},
 	};
 	size_t alive = monitor->watched.target_count;
-	mon_ns next_ns = monitor->started_ns + TICK_NS;
+	mon_ns next_ns = mon_clock_now(&mon_clock_system) + TICK_NS;
 	mon_ns end_ns = monitor->config.duration_ns
-				? monitor->armed_ns + monitor->config.duration_ns
+				? next_ns - TICK_NS + monitor->config.duration_ns
 				: UINT64_MAX;
 
 	for (size_t i = 0; i < alive; i++)
@@ -163,6 +192,8 @@ static const char *watch(struct mon_monitor *monitor,
 		mon_ns until = next_ns < end_ns ? next_ns : end_ns;
 		int timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
 
+		if (monitor->targets_gone)
+			return "target exited";
 		if (now >= end_ns)
 			return "duration";
 		if (now >= next_ns) {
@@ -185,61 +216,6 @@ static const char *watch(struct mon_monitor *monitor,
 	}
 }
 
-static uint64_t credited(const void *context, uint32_t function, enum mon_reason reason)
-{
-	return mon_store_credited(context, function, reason);
-}
-
-static int finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
-{
-	struct mon_run_counters run;
-	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
-	struct mon_store_stats stats;
-	struct mon_tick rows;
-	int result;
-
-	(void)mon_capture_detach(monitor->capture);
-	end.ended_ns = mon_clock_now(&mon_clock_system);
-	result = mon_capture_flush_open(monitor->capture);
-	if (result)
-		mon_log(MON_LOG_WARNING, "open calls could not be read: %s", strerror(-result));
-	outcome->command_status = -1;
-	if (monitor->command)
-		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
-	end.target_status = outcome->command_status;
-	outcome->store_result = mon_workers_drain(monitor->workers, DRAIN_NS);
-	if (mon_workers_tick_written(monitor->workers))
-		mon_ledger_commit(monitor->ledger);
-	else
-		mon_ledger_give_back(monitor->ledger);
-	mon_monitor_read_counters(monitor, end.ended_ns);
-	result = mon_ledger_take(monitor->ledger, end.ended_ns, true, &rows);
-	if (!result)
-		result = mon_workers_write(monitor->workers, &rows);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_ledger_check(monitor->ledger, credited, monitor->store, &outcome->sum);
-	outcome->complete = !outcome->store_result && !outcome->sum.unbalanced;
-	end.complete = outcome->complete;
-	result = mon_store_end(monitor->store, &end);
-	if (!outcome->store_result)
-		outcome->store_result = result;
-	mon_store_stats(monitor->store, &stats);
-	if (stats.wal_left)
-		mon_log(MON_LOG_WARNING,
-			"another process reads the database: it stays in WAL mode until it is "
-			"written again");
-	mon_capture_read_run_counters(monitor->capture, &run);
-	if (run.texts_refused)
-		mon_log(MON_LOG_WARNING,
-			"%llu kept calls are without their strings and buffers: more calls were "
-			"open than there is room for",
-			(unsigned long long)run.texts_refused);
-	outcome->foreign_hits = run.foreign_hits;
-	outcome->missed = mon_capture_missed(monitor->capture);
-	return outcome->store_result;
-}
-
 int mon_monitor_run(struct mon_monitor *monitor,
 		    void (*on_tick)(const struct mon_view *view, void *context), void *context,
 		    struct mon_outcome_of_run *outcome_out, struct mon_error *error)
@@ -258,12 +234,19 @@ int mon_monitor_run(struct mon_monitor *monitor,
 			return result;
 	}
 	outcome.reason = watch(monitor, on_tick, context);
-	result = finish(monitor, &outcome);
+	result = mon_monitor_finish(monitor, &outcome);
 	*outcome_out = outcome;
+	if (result && outcome.waiting)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "%s was not written to its end: %s; %llu records wait in %s: "
+				     "monbpf spool drain %s",
+				     MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor),
+				     (unsigned long long)outcome.waiting,
+				     MON_ESCAPED(monitor->spool_path),
+				     MON_ESCAPED(monitor->spool_path));
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "%s was not written to its end: %s; what it has is kept",
-				     MON_ESCAPED(monitor->config.output),
-				     mon_store_error_text(monitor->store));
+				     MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor));
 	return 0;
 }

@@ -61,6 +61,22 @@ static size_t copy_claimed(struct mon_workers *workers)
 	}
 }
 
+/* What comes from the disk is looked at again: a checksum tells damage, not who wrote it. */
+static size_t pop_spooled(struct mon_workers *workers, uint32_t *ring_out)
+{
+	size_t count = mon_spool_pop(workers->options.spool, workers->records, MON_STORE_BATCH_MAX,
+				     workers->memory, MON_WORKERS_BATCH_BYTES, ring_out);
+
+	for (size_t i = 0; i < count; i++) {
+		struct mon_record *record = &workers->records[i];
+
+		if (!record->invalid)
+			record->invalid = mon_record_check(mon_ring_shape(workers->options.ring),
+							   record->data, record->size_bytes);
+	}
+	return count;
+}
+
 /* Sets the batch's records, if any wait. */
 static void fill_batch(struct mon_workers *workers)
 {
@@ -75,8 +91,7 @@ static void fill_batch(struct mon_workers *workers)
 		count = copy_claimed(workers);
 	pthread_mutex_unlock(&workers->claim);
 	if (!drained)
-		count = mon_spool_pop(spool, workers->records, MON_STORE_BATCH_MAX, workers->memory,
-				      MON_WORKERS_BATCH_BYTES, &ring);
+		count = pop_spooled(workers, &ring);
 	workers->batch.ring = ring;
 	workers->batch.count = count;
 	workers->batch.end = count ? workers->records[count - 1].end : 0;
@@ -149,11 +164,16 @@ void *mon_workers_write_all(void *argument)
 {
 	struct mon_workers *workers = argument;
 	unsigned tries = 0;
+	bool trimmed = false;
 
 	workers->batch.records = workers->records;
 	while (!atomic_load(&workers->hurried)) {
 		bool closed = mon_queue_closed(workers->options.queue); /* nothing comes after */
+		bool pressed = atomic_load(&workers->pressed);
 
+		if (pressed && !trimmed)
+			mon_store_trim(workers->options.store);
+		trimmed = pressed;
 		if (!workers->batch.count)
 			fill_batch(workers);
 		if (!mon_workers_complete_batch(workers)) {

@@ -26,9 +26,6 @@
 #define HEADER_BYTES 8
 #define SIZE_MAX_BYTES (1ull << 30)
 
-/* Clocks of two CPUs may differ a little; child time beyond the call's own by more is nonsense. */
-#define CHILD_SLACK_NS 1000000ull
-
 struct mon_ring {
 	const char *data; /* size bytes, and the first page of them again */
 	uint64_t mask;
@@ -47,8 +44,7 @@ struct mon_ring {
 	 */
 	uint64_t broken_position, broken_end;
 
-	uint32_t function_count, arg_count;
-	uint32_t text_count, capture_bytes; /* no record with texts is as short as one without */
+	struct mon_record_shape shape;
 	int epoll_fd;
 	int wake_fd; /* the one in the epoll set, or -1 */
 	void *mapped[2];
@@ -133,10 +129,12 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	ring->producer = fake ? options->producer_pages : ring->mapped[1];
 	ring->data = (const char *)ring->producer + page;
 	ring->mask = size - 1;
-	ring->function_count = options->function_count;
-	ring->arg_count = options->arg_count;
-	ring->text_count = options->text_count;
-	ring->capture_bytes = options->capture_bytes;
+	ring->shape = (struct mon_record_shape){
+		.function_count = options->function_count,
+		.arg_count = options->arg_count,
+		.text_count = options->text_count,
+		.capture_bytes = options->capture_bytes,
+	};
 	ring->read = load_acquire(ring->consumer);
 	ring->discarded_since = ring->read;
 	ring->produced_seen = ring->read;
@@ -176,102 +174,6 @@ int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms)
 	return epoll_wait(ring->epoll_fd, events, 2, timeout_ms) < 0 ? -errno : 0;
 }
 
-static int check_call_fields(const struct mon_ring *ring, const struct mon_call_event *call)
-{
-	uint32_t function_count = ring->function_count;
-
-	if (call->function >= function_count ||
-	    (call->caller >= function_count && call->caller != MON_FUNCTION_NONE) || !call->weight)
-		return EPROTO;
-	if (!call->flags)
-		return call->child_ns > call->duration_ns &&
-				       call->child_ns - call->duration_ns > CHILD_SLACK_NS
-			       ? EPROTO
-			       : 0;
-	if ((call->flags & ~MON_CALL_UNFINISHED) || (call->flags & (call->flags - 1)) ||
-	    call->duration_ns || call->child_ns || call->ret)
-		return EPROTO;
-	return 0;
-}
-
-static int check_call(const struct mon_ring *ring, const struct mon_call_event *call, uint32_t size)
-{
-	uint32_t args_bytes = ring->arg_count * (uint32_t)sizeof(call->args[0]);
-
-	/* Without its arguments, with the run's, or (with unused ones) the whole struct. */
-	if (size != MON_CALL_EVENT_BARE_BYTES &&
-	    (!ring->arg_count ||
-	     (size != MON_CALL_EVENT_BARE_BYTES + args_bytes && size != sizeof(*call))))
-		return EBADMSG;
-	if (call->arg_count && call->arg_count != ring->arg_count)
-		return EPROTO;
-	if (call->arg_count && size == MON_CALL_EVENT_BARE_BYTES)
-		return EBADMSG;
-	return check_call_fields(ring, call);
-}
-
-/* Arguments 1 to 6, each once. */
-static bool check_text(const struct mon_ring *ring, const struct mon_text *text, unsigned *slots)
-{
-	unsigned slot = 1u << (text->slot & 31);
-	bool unknown = text->flags & MON_TEXT_TRUE_UNKNOWN;
-
-	if (!text->slot || text->slot > MON_EVENT_ARGS_MAX || (*slots & slot) || text->reserved ||
-	    (text->flags & ~MON_TEXT_FLAGS))
-		return false;
-	*slots |= slot;
-	if (text->room_bytes != MON_TEXT_ROOM_BYTES(ring->capture_bytes) ||
-	    text->stored_bytes > ring->capture_bytes)
-		return false;
-	if ((text->flags & MON_TEXT_READ_FAILED) && text->stored_bytes)
-		return false;
-	return unknown ? !text->true_bytes : text->true_bytes >= text->stored_bytes;
-}
-
-static int check_call_text(const struct mon_ring *ring, const struct mon_call_event *call,
-			   uint32_t size)
-{
-	uint32_t stride = MON_TEXT_STRIDE_BYTES(ring->capture_bytes);
-	const char *text = (const char *)(call + 1);
-	unsigned slots = 0;
-
-	if (!ring->text_count)
-		return EPROTO;
-	if (size != sizeof(*call) + ring->text_count * stride)
-		return EBADMSG;
-	if (call->arg_count && call->arg_count != ring->arg_count)
-		return EPROTO;
-	for (uint32_t i = 0; i < ring->text_count; i++, text += stride)
-		if (!check_text(ring, (const struct mon_text *)text, &slots))
-			return EPROTO;
-	return check_call_fields(ring, call);
-}
-
-static int check_task(const struct mon_task_event *task, uint32_t size)
-{
-	if (size != sizeof(*task))
-		return EBADMSG;
-	return task->reserved || task->reserved2 ? EPROTO : 0;
-}
-
-/* 0, or why the record must be set aside. Looks at no byte past @size. */
-static int check(const struct mon_ring *ring, const void *data, uint32_t size)
-{
-	const unsigned char *first = data; /* kind and version of either struct */
-
-	if (size < 2)
-		return EBADMSG;
-	if (first[1] != MON_EVENT_VERSION)
-		return EPROTO;
-	if (first[0] == MON_EVENT_CALL)
-		return check_call(ring, data, size);
-	if (first[0] == MON_EVENT_TASK)
-		return check_task(data, size);
-	if (first[0] == MON_EVENT_CALL_TEXT)
-		return check_call_text(ring, data, size);
-	return EPROTO;
-}
-
 static uint32_t header_at(const struct mon_ring *ring, uint64_t position)
 {
 	const uint32_t *header = (const uint32_t *)(ring->data + (position & ring->mask));
@@ -292,7 +194,7 @@ static void fill(const struct mon_ring *ring, uint64_t position, uint32_t length
 	record->end = position + total_bytes(length);
 	record->data = ring->data + (position & ring->mask) + HEADER_BYTES;
 	record->size_bytes = length;
-	record->invalid = check(ring, record->data, length);
+	record->invalid = mon_record_check(&ring->shape, record->data, length);
 }
 
 static void fill_broken(const struct mon_ring *ring, struct mon_record *record)
@@ -390,6 +292,11 @@ int mon_ring_walk(const struct mon_ring *ring, uint64_t *position, struct mon_re
 		return 0;
 	}
 	return -EAGAIN;
+}
+
+const struct mon_record_shape *mon_ring_shape(const struct mon_ring *ring)
+{
+	return &ring->shape;
 }
 
 void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end)

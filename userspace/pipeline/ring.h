@@ -11,14 +11,12 @@
 #define MON_RING_H
 
 #include "bpf/event.h"
+#include "pipeline/record.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct mon_ring;
-
-/* So many bytes of any record may be read, whatever its header says. */
-#define MON_RING_READABLE_BYTES 2048
 
 struct mon_ring_options {
 	int map_fd; /* BPF_MAP_TYPE_RINGBUF; stays the caller's */
@@ -29,15 +27,6 @@ struct mon_ring_options {
 	/* Tests: pages laid out as ring.c maps them, instead of map_fd (which is then -1). */
 	void *consumer_page;
 	void *producer_pages; /* producer page, the data, the data's first page again */
-};
-
-/* One record, in the ring's own memory: valid until its position is acknowledged. */
-struct mon_record {
-	uint64_t position;   /* of its header: its identity */
-	uint64_t end;	     /* position after it: acknowledging this gives its space back */
-	const void *data;    /* struct mon_call_event or mon_task_event, by the first byte */
-	uint32_t size_bytes; /* as the header says; see MON_RING_READABLE_BYTES */
-	int invalid;	     /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
 };
 
 struct mon_ring_stats {
@@ -68,6 +57,9 @@ void mon_ring_peek(const struct mon_ring *ring, uint64_t position, struct mon_re
  * the next one begins. 0, or -EAGAIN: that was the last one popped. By whoever acknowledges.
  */
 int mon_ring_walk(const struct mon_ring *ring, uint64_t *position, struct mon_record *record_out);
+
+/* What records of this run look like. */
+const struct mon_record_shape *mon_ring_shape(const struct mon_ring *ring);
 
 /* Gives everything before @end back to the kernel. Positions only rise; a lower one is ignored. */
 void mon_ring_acknowledge(struct mon_ring *ring, uint64_t end);

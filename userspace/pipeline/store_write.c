@@ -11,6 +11,8 @@
  */
 #include "pipeline/store_internal.h"
 
+#include "base/crash.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -585,6 +587,7 @@ static int write_all(struct writing *writing)
 		code = write_tick(store, batch->tick);
 	if (code == SQLITE_OK)
 		code = write_transitions(store, batch);
+	MON_CRASH_POINT("committing");
 	if (code == SQLITE_OK)
 		code = mon_store_run(store, MON_STORE_COMMIT, "");
 	return code;

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The start of a new run. Order matters: what can be refused without a trace comes first (the
+ * targets, the plan, the output), the probes last. Main thread.
+ */
+#include "monitor/monitor_internal.h"
+
+#include "attach/modules.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "capture/pins.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+
+static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+	struct mon_features features;
+	struct mon_capture_options options = {
+		.function_count = (uint32_t)monitor->watched.set.function_count,
+		.ring_bytes = monitor->plan.ring_bytes,
+		.threads_max = monitor->plan.threads,
+		.arg_count = config->arg_count,
+		.text_count = config->text_count,
+		.capture_bytes = config->capture_bytes,
+		.text_calls = monitor->returns ? monitor->plan.text_calls : 1,
+		.returns = monitor->returns,
+		.all_processes = config->binary != NULL,
+		.reader_timeout_ns = config->persist ? config->reader_timeout_ns : 0,
+	};
+	int result = mon_features_detect(&features, error);
+
+	if (!result)
+		result = mon_features_choose(&features, config->mode, &monitor->mode, error);
+	if (result)
+		return result;
+	options.mode = monitor->mode;
+	options.wide_links = monitor->mode == MON_MODE_MULTI && features.multi_pid_filter;
+	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
+		options.allowance |= !config->keep_none && monitor->rules[i]->automatic;
+	memcpy(options.texts, config->texts, sizeof(options.texts));
+	result = mon_capture_new(&options, &monitor->capture, error);
+	if (result)
+		return result;
+	return mon_monitor_map_ring(monitor, &options, error);
+}
+
+static int arm(struct mon_monitor *monitor, struct mon_error *error)
+{
+	struct mon_function_set *set = &monitor->watched.set;
+	int result = 0;
+
+	for (size_t i = 0; i < set->function_count; i++) {
+		set->functions[i].returns = monitor->returns;
+		mon_monitor_write_policy(monitor, (uint32_t)i, 0);
+	}
+	monitor->armed_ns = mon_clock_now(&mon_clock_system);
+	if (monitor->config.binary)
+		result = mon_capture_attach(monitor->capture, set, -1, error);
+	for (size_t i = 0; !result && i < monitor->watched.target_count; i++) {
+		result = mon_capture_attach(monitor->capture, set, monitor->watched.targets[i].pid,
+					    error);
+		if (!result && mon_target_check(&monitor->watched.targets[i]))
+			result = mon_error_set(error, MON_EXIT_UNAVAILABLE, ESRCH,
+					       "process %d ended before it was watched",
+					       (int)monitor->watched.targets[i].pid);
+	}
+	if (!result && monitor->watched.command.pid)
+		monitor->command = true;
+	for (size_t i = 0; !result && i < set->function_count; i++)
+		if (set->functions[i].attach_error) {
+			monitor->left_out++;
+			mon_log(MON_LOG_WARNING, "%s is not watched: it cannot be probed (%s)",
+				MON_ESCAPED(set->functions[i].name),
+				strerror(set->functions[i].attach_error));
+		}
+	return result;
+}
+
+static void make_uuid(char uuid[MON_UUID_BYTES])
+{
+	uint8_t b[16] = {0};
+
+	(void)!getrandom(b, sizeof(b), 0);
+	b[6] = (b[6] & 0x0f) | 0x40; /* RFC 4122, version 4 */
+	b[8] = (b[8] & 0x3f) | 0x80;
+	(void)snprintf(uuid, MON_UUID_BYTES,
+		       "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+		       b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+		       b[13], b[14], b[15]);
+}
+
+/* What the run goes by, defaults filled in: the command line tells only what was asked for. */
+static void describe_options(const struct mon_monitor *monitor, char *text, size_t size)
+{
+	const struct mon_config *config = &monitor->config;
+
+	(void)snprintf(text, size,
+		       "returns=%s records=%s args=%u texts=%u capture_bytes=%u sample_rules=%zu "
+		       "memory_budget=%llu "
+		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
+		       monitor->returns ? "yes" : "no", config->keep_none ? "no" : "yes",
+		       config->arg_count, config->text_count, config->capture_bytes,
+		       config->rule_count, (unsigned long long)mon_budget_limit(monitor->budget),
+		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
+		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
+								   : MON_STORE_SIZE_DEFAULT_BYTES),
+		       config->durability == MON_DURABILITY_FULL ? "full" : "normal");
+}
+
+static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
+{
+	char options[512];
+	struct mon_run_info run = {
+		.version = MON_VERSION,
+		.command = monitor->config.command_line,
+		.target = monitor->watched.title,
+		.started_ns = monitor->started_ns,
+		.started_wall_ns = monitor->started_wall_ns,
+		.mode = monitor->mode,
+	};
+	MON_FCLOSE FILE *boot = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char boot_id[64] = "";
+	struct utsname name;
+
+	if (uname(&name) == 0) {
+		run.host = name.nodename;
+		run.kernel = name.release;
+	}
+	if (boot && fgets(boot_id, sizeof(boot_id), boot)) {
+		boot_id[strcspn(boot_id, "\n")] = '\0';
+		run.boot_id = boot_id;
+	}
+	memcpy(run.uuid, monitor->uuid, sizeof(run.uuid));
+	describe_options(monitor, options, sizeof(options));
+	run.options = options;
+	return mon_store_begin(monitor->store, &run, &monitor->watched.set, error);
+}
+
+static void note_hazard(struct mon_monitor *monitor)
+{
+	const struct mon_config *config = &monitor->config;
+
+	monitor->returns =
+		!config->counts_only && (!monitor->watched.hazard.found || config->force_returns);
+	if (monitor->returns || config->counts_only)
+		return;
+	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
+		if (!monitor->watched.set.functions[i].note)
+			monitor->watched.set.functions[i].note =
+				strdup("a return probe could end the target");
+}
+
+/* After the run is in the database: whoever finds the pins finds it there. */
+static int pin(struct mon_monitor *monitor, struct mon_error *error)
+{
+	MON_FREE struct mon_pins_identity *identity = calloc(1, sizeof(*identity));
+	const struct mon_watched *watched = &monitor->watched;
+
+	if (!identity)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	(void)snprintf(identity->head.run_uuid, sizeof(identity->head.run_uuid), "%s",
+		       monitor->uuid);
+	(void)snprintf(identity->head.database, sizeof(identity->head.database), "%s",
+		       monitor->database);
+	identity->started_ns = monitor->started_ns;
+	identity->armed_ns = monitor->armed_ns;
+	identity->target_count = (uint32_t)watched->target_count;
+	for (size_t i = 0; i < watched->target_count; i++) {
+		identity->targets[i].pid = watched->targets[i].pid;
+		identity->targets[i].start_ticks = watched->targets[i].start_ticks;
+	}
+	return mon_capture_pin(monitor->capture, monitor->config.pins_path, identity, error);
+}
+
+int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error)
+{
+	int result = mon_watched_find(&monitor->config, &monitor->watched, error);
+
+	if (result)
+		return result;
+	make_uuid(monitor->uuid);
+	note_hazard(monitor);
+	result = mon_monitor_plan(monitor, NULL, error);
+	if (!result)
+		result = mon_monitor_make_tables(monitor, error);
+	if (!result)
+		result = mon_monitor_open_store(monitor, error);
+	if (!result)
+		result = mon_monitor_open_spool(monitor, error);
+	if (!result)
+		result = load_programs(monitor, error);
+	monitor->started_ns = mon_clock_now(&mon_clock_system);
+	monitor->started_wall_ns = mon_clock_wall();
+	if (!result && mon_ledger_new((uint32_t)monitor->watched.set.function_count,
+				      monitor->started_ns, monitor->budget, &monitor->ledger))
+		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+				       "out of memory; raise --memory-budget");
+	if (!result)
+		result = arm(monitor, error);
+	if (!result)
+		result = begin_run(monitor, error);
+	if (!result && monitor->config.persist)
+		result = pin(monitor, error);
+	return result;
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Main thread, after the run's threads ended; one record at a time, on the stack. */
+#include "monitor/remains.h"
+
+#include "base/cleanup.h"
+#include "base/histogram.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct mon_remains_total) <= MON_RING_READABLE_BYTES, "fits a record");
+
+bool mon_remains_is(const struct mon_record *record, uint32_t function_count)
+{
+	const struct mon_remains_total *total = record->data;
+	size_t head = offsetof(struct mon_remains_total, histogram);
+
+	if (record->invalid || !record->data ||
+	    record->size_bytes < sizeof(struct mon_remains_end) ||
+	    total->version != MON_REMAINS_VERSION)
+		return false;
+	if (total->kind == MON_REMAINS_END)
+		return record->size_bytes == sizeof(struct mon_remains_end);
+	return total->kind == MON_REMAINS_TOTAL && record->size_bytes >= head &&
+	       total->function < function_count &&
+	       total->histogram_bytes <= MON_REMAINS_HISTOGRAM_MAX &&
+	       record->size_bytes == head + total->histogram_bytes;
+}
+
+static int push_one(struct mon_spool *spool, uint64_t position, const void *data, size_t size_bytes)
+{
+	const struct mon_record record = {
+		.position = position,
+		.end = position + 8,
+		.data = data,
+		.size_bytes = (uint32_t)size_bytes,
+	};
+	size_t taken;
+
+	return mon_spool_push(spool, 0, &record, 1, &taken);
+}
+
+static int push_total(struct mon_spool *spool, uint64_t position, const struct mon_ledger *ledger,
+		      uint32_t function)
+{
+	struct mon_remains_total total = {
+		.kind = MON_REMAINS_TOTAL,
+		.version = MON_REMAINS_VERSION,
+		.function = function,
+		.killed = mon_ledger_told(ledger, function, MON_REASON_KILLED),
+		.counters = *mon_ledger_counters(ledger, function),
+	};
+	uint64_t counts[MON_HISTOGRAM_BUCKETS];
+	uint8_t blob[MON_HISTOGRAM_BLOB_MAX];
+	struct mon_total row;
+	size_t length = 0;
+
+	mon_ledger_total(ledger, function, &row);
+	total.armed_ns = row.armed_ns;
+	if (!mon_ledger_histogram(ledger, function, counts))
+		length = mon_histogram_encode(counts, blob);
+	if (length <= MON_REMAINS_HISTOGRAM_MAX) {
+		memcpy(total.histogram, blob, length);
+		total.histogram_bytes = (uint16_t)length;
+	}
+	return push_one(spool, position, &total,
+			offsetof(struct mon_remains_total, histogram) + total.histogram_bytes);
+}
+
+int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mon_ledger *ledger,
+		     uint32_t function_count, const struct mon_run_end *end)
+{
+	struct mon_remains_end last = {
+		.kind = MON_REMAINS_END,
+		.version = MON_REMAINS_VERSION,
+		.target_status = end->target_status,
+		.ended_ns = end->ended_ns,
+	};
+	int result = 0;
+
+	for (uint32_t i = 0; i < function_count && !result; i++, position += 8)
+		result = push_total(spool, position, ledger, i);
+	(void)snprintf(last.reason, sizeof(last.reason), "%s", end->reason ? end->reason : "");
+	return result ? result : push_one(spool, position, &last, sizeof(last));
+}
+
+void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledger)
+{
+	const struct mon_remains_total *total = record->data;
+	uint32_t histogram[MON_HISTOGRAM_SLOTS] = {0};
+	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0};
+
+	if (!mon_histogram_decode(total->histogram, total->histogram_bytes, counts))
+		for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
+			histogram[i] = (uint32_t)counts[i];
+	mon_ledger_update(ledger, total->function, &total->counters, histogram, total->armed_ns);
+	mon_ledger_set(ledger, total->function, MON_REASON_KILLED, total->killed);
+}

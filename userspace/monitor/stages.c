@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What every run is made of, whether it begins or goes on: the plan, the database, the spool, the
+ * ring, tables, the status socket and the threads. Each can be refused with a sentence and leaves
+ * nothing behind then. Main thread.
+ */
+#include "monitor/monitor_internal.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_options *adopted,
+		     struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+	const struct mon_budget_want want = {
+		.limit_bytes =
+			config->budget_bytes ? config->budget_bytes : MON_BUDGET_DEFAULT_BYTES,
+		.ring_bytes = adopted ? adopted->ring_bytes : config->ring_bytes,
+		.functions = adopted ? adopted->function_count
+				     : (uint32_t)monitor->watched.set.function_count,
+		.threads = adopted ? adopted->threads_max : 0,
+		.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
+		.frames = monitor->returns,
+		.arguments = config->arg_count > 0,
+		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
+									config->capture_bytes)
+						 : 0,
+		.symbols_bytes = mon_watched_bytes(&monitor->watched),
+	};
+	char least[32], limit[32];
+	static const enum mon_budget_part fixed[] = {MON_BUDGET_PROCESS, MON_BUDGET_RING,
+						     MON_BUDGET_MAPS, MON_BUDGET_FRAMES,
+						     MON_BUDGET_SYMBOLS};
+
+	if (mon_budget_plan(&want, &monitor->plan))
+		return mon_error_set(
+			error, MON_EXIT_USAGE, ENOMEM,
+			"%u functions do not fit in --memory-budget %s: %s would do, or a smaller "
+			"--ring-size, or fewer functions",
+			want.functions, mon_format_bytes(limit, sizeof(limit), want.limit_bytes),
+			mon_format_bytes(least, sizeof(least), monitor->plan.least_bytes));
+	if (mon_budget_new(want.limit_bytes, &monitor->budget))
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	for (size_t i = 0; i < MON_ARRAY_COUNT(fixed); i++)
+		if (mon_budget_reserve(monitor->budget, fixed[i], monitor->plan.bytes[fixed[i]]))
+			return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+					     "the plan does not fit in the memory budget");
+	for (int part = 0; part < MON_BUDGET_PARTS; part++)
+		mon_log(MON_LOG_VERBOSE, "plan: %-8s %s", mon_budget_part_name(part),
+			mon_format_bytes(least, sizeof(least), monitor->plan.bytes[part]));
+	return 0;
+}
+
+int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_function_set *set = &monitor->watched.set;
+	size_t count = set->function_count;
+	static const struct mon_sample_rule by_auto = {.automatic = true};
+
+	monitor->rules = calloc(count, sizeof(struct mon_sample_rule *));
+	monitor->one_in = calloc(count, sizeof(*monitor->one_in));
+	if (!monitor->rules || !monitor->one_in)
+		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		monitor->rules[i] =
+			mon_sample_rule_find(monitor->config.rules, monitor->config.rule_count,
+					     set->functions[i].symbol, set->functions[i].name);
+		if (!monitor->rules[i])
+			monitor->rules[i] = &by_auto;
+	}
+	return 0;
+}
+
+int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+	const struct mon_store_options options = {
+		.path = config->output,
+		.durability = config->durability,
+		.size_max_bytes = config->size_max_bytes,
+		.owner_uid = config->owner_uid,
+		.owner_gid = config->owner_gid,
+		.budget = monitor->budget,
+	};
+
+	return mon_store_new(&options, &monitor->store, error);
+}
+
+int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
+			 struct mon_error *error)
+{
+	const struct mon_ring_options ring = {
+		.map_fd = mon_capture_ring_fd(monitor->capture),
+		.size_bytes = options->ring_bytes,
+		.function_count = options->function_count,
+		.arg_count = options->arg_count,
+		.text_count = options->text_count,
+		.capture_bytes = options->capture_bytes,
+	};
+	int result = mon_ring_new(&ring, &monitor->ring);
+
+	return result ? mon_error_set(error, MON_EXIT_RUNTIME, -result, "cannot map the ring: %s",
+				      strerror(-result))
+		      : 0;
+}
+
+static void on_size_reached(void *monitor)
+{
+	mon_monitor_set_gate(monitor, MON_REASON_SIZE_CAP, true);
+}
+
+static void on_gate(void *context, bool closed)
+{
+	mon_monitor_set_gate(context, MON_REASON_GATE_CLOSED, closed);
+	if (closed)
+		mon_log(MON_LOG_WARNING,
+			"ring and spool are full: no more calls are kept (gate_closed), exact "
+			"statistics go on");
+	else
+		mon_log(MON_LOG_INFO, "there is room in the ring again: calls are kept");
+}
+
+static void on_alive(void *context, mon_ns now)
+{
+	struct mon_monitor *monitor = context;
+
+	mon_capture_heartbeat(monitor->capture, now);
+}
+
+static bool same_file_system(const char *a, const char *b)
+{
+	struct stat of_a, of_b;
+
+	return !stat(a, &of_a) && !stat(b, &of_b) && of_a.st_dev == of_b.st_dev;
+}
+
+/*
+ * The reserve is room that the database cannot take: not more than an eighth of what is free, so
+ * that on a small disk it is not the spool that fills it.
+ */
+static void size_reserve(const char *output, struct mon_spool_options *options)
+{
+	char directory[PATH_MAX], *slash;
+	struct statvfs disk;
+	uint64_t share;
+
+	(void)snprintf(directory, sizeof(directory), "%s", output);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[1] = '\0';
+	if (statvfs(slash ? directory : ".", &disk))
+		return;
+	share = (uint64_t)disk.f_bavail * disk.f_frsize / 8;
+	if (share >= MON_SPOOL_RESERVE_BYTES_DEFAULT)
+		return;
+	options->segment_bytes = share / 16 > MON_SPOOL_SEGMENT_BYTES_MIN
+					 ? share / 16 & ~4095ull
+					 : MON_SPOOL_SEGMENT_BYTES_MIN;
+	options->reserve_bytes = share > options->segment_bytes ? share : options->segment_bytes;
+}
+
+int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+	struct mon_spool_options options = {
+		.path = monitor->spool_path,
+		.run_uuid = monitor->uuid,
+		.max_bytes = config->spool_max_bytes,
+		.sync = config->durability == MON_DURABILITY_FULL,
+		.owner_uid = config->owner_uid,
+		.owner_gid = config->owner_gid,
+		.budget = monitor->budget,
+	};
+	struct mon_spool_stats stats;
+	char waits[32];
+	int result;
+
+	if (config->keep_none)
+		return 0;
+	if (config->spool_path)
+		(void)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s",
+			       config->spool_path);
+	else if ((size_t)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s.spool",
+				  config->output) >= sizeof(monitor->spool_path))
+		return mon_error_set(error, MON_EXIT_USAGE, ENAMETOOLONG,
+				     "the spool's path is too long; name one with --spool-dir");
+	size_reserve(monitor->spool_path, &options);
+	result = mon_spool_new(&options, &monitor->spool, error);
+	if (result)
+		return result;
+	mon_spool_stats(monitor->spool, &stats);
+	mon_log(MON_LOG_VERBOSE, "plan: spool at %s: %s at most, %s of it reserved%s",
+		MON_ESCAPED(monitor->spool_path),
+		mon_format_bytes((char[32]){0}, 32, stats.max_bytes),
+		mon_format_bytes((char[32]){0}, 32, stats.reserve_bytes),
+		same_file_system(monitor->spool_path, config->output)
+			? ", on the database's own file system: what fills that stops both"
+			: "");
+	if (stats.reserve_bytes < MON_SPOOL_RESERVE_BYTES_DEFAULT)
+		mon_log(MON_LOG_WARNING,
+			"the disk is nearly full: only %s are reserved for the spool",
+			mon_format_bytes(waits, sizeof(waits), stats.reserve_bytes));
+	if (stats.foreign_segments)
+		mon_log(MON_LOG_WARNING,
+			"an earlier run left calls in %s: monbpf spool drain %s writes them into "
+			"its own run",
+			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->spool_path));
+	return 0;
+}
+
+/* A run without it is still a run. */
+void mon_monitor_start_status(struct mon_monitor *monitor)
+{
+	const struct mon_config *config = &monitor->config;
+	int result = mon_status_listen(config->output, config->owner_uid, config->owner_gid,
+				       &monitor->status);
+
+	if (result)
+		mon_log(MON_LOG_WARNING, "monbpf status will not find this run: %s",
+			strerror(-result));
+}
+
+int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_queue_options queue = {.budget = monitor->budget};
+	const struct mon_breaker_options breaker = {
+		.failures_max = monitor->config.breaker_failures,
+		.timeout_ns = monitor->config.breaker_timeout_ns,
+		.clock = &mon_clock_system,
+	};
+	struct mon_workers_options options = {
+		.ring = monitor->ring,
+		.store = monitor->store,
+		.breaker = &breaker,
+		.spool = monitor->spool,
+		.budget = monitor->budget,
+		.on_size_reached = on_size_reached,
+		.on_gate = on_gate,
+		.on_alive = monitor->config.persist ? on_alive : NULL,
+		.context = monitor,
+	};
+	int result = mon_queue_new(&queue, &monitor->queue);
+
+	options.queue = monitor->queue;
+	if (!result)
+		result = mon_workers_new(&options, &monitor->workers);
+	return result ? mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				      "cannot start the run's threads: %s", strerror(-result))
+		      : 0;
+}
