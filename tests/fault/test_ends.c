@@ -248,6 +248,19 @@ static void assert_fails(const char *output, const char *const argv[])
 	monitor_free(monitor);
 }
 
+/* A file that was opened when 1 was free would be written into. */
+static void assert_nothing_else_is_stdout(const struct monitor *monitor)
+{
+	char path[64], is[256];
+	ssize_t length;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/1", (int)monitor_pid(monitor));
+	length = readlink(path, is, sizeof(is) - 1);
+	assert_true(length > 0);
+	is[length] = '\0';
+	assert_string_equal(is, "/dev/null");
+}
+
 /* The report at the end cannot be printed; the run itself is as whole as any. */
 static void L03_attach_cannot_print(void **state)
 {
@@ -271,6 +284,8 @@ static void L03_attach_cannot_print(void **state)
 			assert_true(left_ms > 0);
 			(void)poll(NULL, 0, 1);
 		}
+		if (i > 0)
+			assert_nothing_else_is_stdout(monitor);
 		target_go(target);
 		assert_int_equal(target_done(target), 1000);
 		db_wait_int(database, "SELECT count(*) FROM call", 2000);
