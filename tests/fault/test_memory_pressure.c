@@ -32,7 +32,8 @@
 #include <unistd.h>
 
 #define MALLOC_EACH 40	   /* so many allocations are tried one by one, then in growing steps */
-#define MALLOC_SECONDS 60  /* and no longer than this */
+#define MALLOC_STEP 120	   /* at most; a run makes about 12,000 */
+#define MALLOC_SECONDS 60  /* and no longer than this; after a third of it in larger steps */
 #define DESCRIPTORS_MAX 64 /* enough for any run */
 #define ADDRESS_SPACE "--as=104857600"
 #define CALLS 10000000l
@@ -155,7 +156,8 @@ static void M01_allocation_fails(void **state)
 	char preload[4096], at[64], tell[4096], *told = scratch_path(directory, "told");
 	const char *const under[] = {"env", preload, at, tell, NULL};
 	unsigned points = 0, complete = 0, refused = 0, seed = (unsigned)time(NULL);
-	time_t end = time(NULL) + MALLOC_SECONDS;
+	time_t hurry = time(NULL) + MALLOC_SECONDS / 3, end = time(NULL) + MALLOC_SECONDS;
+	unsigned step;
 	bool reached = true;
 
 	(void)state;
@@ -181,7 +183,10 @@ static void M01_allocation_fails(void **state)
 		monitor_free(monitor);
 		remove_outputs();
 		(void)unlink(told);
-		number += number < MALLOC_EACH ? 1 : 1 + (unsigned)rand_r(&seed) % (number / 6);
+		step = number < MALLOC_EACH ? 1 : number / 6;
+		if (step > MALLOC_STEP && time(NULL) < hurry)
+			step = MALLOC_STEP;
+		number += 1 + (unsigned)rand_r(&seed) % step;
 		if (time(NULL) > end)
 			fail_msg("not through after %d s, at %u", MALLOC_SECONDS, number);
 	}
