@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,22 +36,22 @@
 #define NOBODY_MS_MAX 1700
 #define ARGUMENTS_MAX 40
 
-/* Where a monitor that is built for it dies by itself. */
+/*
+ * Where a monitor that is built for it dies by itself. In this order: after one that died before
+ * anything of its backlog was safe comes one that has time, or the ring would fill, which is a loss
+ * that is counted and not what is tested here.
+ */
 static const struct point {
 	const char *name;
 	bool locked;   /* passed only while the database is out */
 	int count_max; /* dies the first, second, … time it comes by */
 	bool at_start;
 } points[] = {
-	{"adopted", false, 1, true},
+	{"adopted", false, 1, true},	{"spooling", true, 4, false},
+	{"claimed", false, 20, false},	{"committing", false, 20, false},
+	{"spooled", true, 4, false},	{"committed", false, 20, false},
+	{"released", false, 20, false}, {"spooled_acknowledged", true, 4, false},
 	{"resumed", false, 1, true},
-	{"claimed", false, 20, false},
-	{"committing", false, 20, false},
-	{"committed", false, 20, false},
-	{"released", false, 20, false},
-	{"spooling", true, 4, false},
-	{"spooled", true, 4, false},
-	{"spooled_acknowledged", true, 4, false},
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
 
@@ -74,6 +75,8 @@ static int teardown(void **state)
 	detach = monitor_start((const char *const[]){"detach", "--pins", pins, NULL});
 	(void)monitor_wait(detach, PROCESS_TIMEOUT_MS);
 	(void)process_teardown(state);
+	/* Removed before the directory it lies in; a monitor that never started made none. */
+	(void)umount2(pins, MNT_DETACH);
 	scratch_remove(directory);
 	free(database);
 	free(pins);
@@ -180,6 +183,7 @@ static void P05_killed_fifty_times(void **state)
 	mon_ns started_ns = mon_clock_now(&mon_clock_system);
 	struct process *last;
 	int64_t calls;
+	char *lost;
 
 	(void)state;
 	print_message("seed %u\n", seed);
@@ -199,7 +203,10 @@ static void P05_killed_fifty_times(void **state)
 	calls = target_done(target);
 	assert_int_equal(target_finish(target), 0);
 	assert_int_equal(process_wait(last, 60000), 0);
-	print_message("%lld calls\n", (long long)calls);
+	print_message("%lld calls; lost: %s\n", (long long)calls,
+		      lost = db_text(database, "SELECT coalesce(group_concat(reason||' '||count),"
+					       "'none') FROM losses"));
+	free(lost);
 	assert_ledger_closed(database);
 	assert_int_equal(db_int(database, "SELECT count(*) FROM run"), 1);
 	assert_int_equal(db_int(database, "SELECT calls FROM functions"), calls);
