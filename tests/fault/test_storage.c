@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tests/harness/database.h"
+#include "tests/harness/inject.h"
 #include "tests/harness/memory.h"
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
@@ -402,28 +403,6 @@ static void S19_max_size(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
-/* Every thread of the monitor is traced when it returns. */
-static struct process *trace(struct monitor *monitor, const char *call, const char *fault)
-{
-	char pid[16], trace[64], inject[128];
-	struct process *strace;
-
-	(void)snprintf(pid, sizeof(pid), "%d", (int)monitor_pid(monitor));
-	(void)snprintf(trace, sizeof(trace), "trace=%s", call);
-	(void)snprintf(inject, sizeof(inject), "inject=%s:%s", call, fault);
-	strace = process_start((const char *const[]){"strace", "-f", "-o", "/dev/null", "-e", trace,
-						     "-e", inject, "-p", pid, NULL});
-	(void)process_wait_line(strace, PROCESS_STDERR, "strace: Process", PROCESS_TIMEOUT_MS);
-	return strace;
-}
-
-static void end_trace(struct process *strace)
-{
-	process_signal(strace, SIGINT);
-	(void)process_wait(strace, PROCESS_TIMEOUT_MS);
-	process_free(strace);
-}
-
 /* One error on the way to the disk: the batch is written again, and nobody has to know. */
 static void S02_io_error_once(void **state)
 {
@@ -434,12 +413,13 @@ static void S02_io_error_once(void **state)
 	for (size_t i = 0; i < sizeof(whens) / sizeof(whens[0]); i++) {
 		struct target *target = target_start("calls", CALLS_TEXT, NULL);
 		struct monitor *monitor = watch_calls(target);
-		struct process *strace = trace(monitor, "pwrite64", whens[i]);
+		struct process *strace =
+			inject_start(monitor_pid(monitor), "pwrite64", whens[i], NULL);
 
 		target_go(target);
 		assert_int_equal(target_done(target), CALLS);
 		monitor_end(monitor, 0);
-		end_trace(strace);
+		inject_end(strace);
 		assert_no_outage(monitor);
 		assert_every_call_is_a_row();
 		assert_int_equal(target_finish(target), 0);
@@ -453,14 +433,14 @@ static void S03_io_error_persistent(void **state)
 {
 	struct target *target = target_start("calls", CALLS_TEXT, NULL);
 	struct monitor *monitor = watch_calls(target);
-	struct process *strace = trace(monitor, "pwrite64", "error=EIO");
+	struct process *strace = inject_start(monitor_pid(monitor), "pwrite64", "error=EIO", NULL);
 
 	(void)state;
 	target_go(target);
 	assert_int_equal(target_done(target), CALLS);
 	(void)monitor_wait_line(monitor, "monbpf: warning: breaker closed -> open",
 				PROCESS_TIMEOUT_MS);
-	end_trace(strace);
+	inject_end(strace);
 	(void)monitor_wait_line(monitor, "breaker half-open -> closed", PROCESS_TIMEOUT_MS);
 	monitor_end(monitor, 0);
 	assert_one_outage(monitor, "5 failures in a row: I/O error");
@@ -479,14 +459,15 @@ static void S18_slow_disk(void **state)
 	struct monitor *monitor =
 		monitor_attach(target, database, "--sample", "1", "--max-overhead", "0", "--args",
 			       "1", "--durability", "full", "watched_*", NULL);
-	struct process *strace = trace(monitor, "fdatasync", "delay_enter=2000000");
+	struct process *strace =
+		inject_start(monitor_pid(monitor), "fdatasync", "delay_enter=2000000", NULL);
 
 	(void)state;
 	target_go(target);
 	assert_int_equal(target_done(target), calls);
 	/* All has come, and the writer is stuck with it. */
 	assert_true(db_int(database, "SELECT count(*) FROM call") < calls);
-	end_trace(strace);
+	inject_end(strace);
 	monitor_end(monitor, 0);
 	assert_no_outage(monitor);
 	assert_ledger_closed(database);

@@ -49,14 +49,20 @@ static void find_ends(struct mon_workers *workers)
 	mon_spool_release(workers->options.spool, 0, atomic_load(&workers->committed_end));
 }
 
+/* The writer first: when there is no reader, nothing was taken out of the ring. */
 static int start_threads(struct mon_workers *workers)
 {
-	int result = -pthread_create(&workers->reader, NULL, mon_workers_read, workers);
+	int result = -pthread_create(&workers->writer, NULL, mon_workers_write_all, workers);
 
-	workers->reader_runs = !result;
+	workers->writer_runs = !result;
 	if (!result)
-		result = -pthread_create(&workers->writer, NULL, mon_workers_write_all, workers);
-	workers->writer_runs = !result && workers->reader_runs;
+		result = -pthread_create(&workers->reader, NULL, mon_workers_read, workers);
+	workers->reader_runs = !result;
+	if (result && workers->writer_runs) {
+		mon_queue_close(workers->options.queue);
+		pthread_join(workers->writer, NULL);
+		workers->writer_runs = false;
+	}
 	return result;
 }
 
