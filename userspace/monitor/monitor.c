@@ -75,6 +75,7 @@ static int begin_or_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	if (result)
 		return result;
 	result = mon_pins_find(monitor->config.pins_path, monitor->database, monitor->uuid, error);
+	monitor->adopts = !result;
 	if (!result)
 		return mon_monitor_adopt(monitor, error);
 	if (result != -ENOENT)
@@ -107,6 +108,11 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 		mon_monitor_start_status(monitor);
 	if (!result)
 		result = mon_monitor_start_workers(monitor, error);
+	/* What did not start leaves nothing; what was adopted is left to the next. */
+	if (result && monitor->capture && !monitor->adopts) {
+		(void)mon_capture_detach(monitor->capture);
+		(void)mon_capture_unpin(monitor->capture);
+	}
 	if (result)
 		return result;
 	mon_pressure_find(&monitor->pressure);

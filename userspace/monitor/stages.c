@@ -182,7 +182,7 @@ int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error)
 	char waits[32];
 	int result;
 
-	if (config->keep_none)
+	if (config->keep_none && !monitor->pinned_spool[0])
 		return 0;
 	if (config->spool_path)
 		(void)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s",
