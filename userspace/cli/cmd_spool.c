@@ -153,10 +153,11 @@ static void tell_drained(const struct mon_replay_run *run, void *context)
 	drained->damaged |= run->damaged != 0;
 	(void)printf("run %" PRIu32 "  %" PRIu64 " calls written, %" PRIu64 " damaged, %s\n",
 		     run->run_id, run->records, run->damaged,
-		     run->complete ? "complete"
-		     : run->ended  ? "incomplete"
-				   : "incomplete: its monitor was killed before it could tell its "
-				     "last counts");
+		     run->nothing    ? "all of it was there already"
+		     : run->complete ? "complete"
+		     : run->ended    ? "incomplete"
+				  : "incomplete: its monitor was killed before it could tell its "
+				    "last counts");
 }
 
 static int drain(const char *path, const char *output)

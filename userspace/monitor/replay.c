@@ -203,6 +203,16 @@ static int replay_run(struct replay *replay, const char *uuid, struct mon_error 
 	mon_store_stats(replay->store, &stats);
 	replay->run.run_id = stats.run_id;
 	mon_spool_release(replay->spool, 0, mon_store_mark(replay->store, 0));
+	/* All of it was committed before its monitor was killed: the run is as it was left. */
+	if (mon_spool_drained(replay->spool)) {
+		replay->run.nothing = true;
+		return 0;
+	}
+	result = mon_store_reopen_run(replay->store);
+	if (result)
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result, "cannot write %s: %s",
+				     MON_ESCAPED(options->output),
+				     mon_store_error_text(replay->store));
 	result = write_records(replay, error);
 	if (result)
 		return result;
