@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define REFUSED_WAIT_US 10000
+#define WAKE_LEVEL 0.25
 
 static int push_batch(void *argument)
 {
@@ -159,7 +160,10 @@ static void batch_written(struct mon_workers *workers)
 		if (workers->options.spool)
 			mon_spool_release(workers->options.spool, workers->batch.ring,
 					  workers->batch.end);
-		(void)!write(workers->wake_fd, &one, sizeof(one));
+		/* Sooner than its timer only when room is short: each wake would make a small
+		 * batch. */
+		if (mon_workers_level(workers) >= WAKE_LEVEL)
+			(void)!write(workers->wake_fd, &one, sizeof(one));
 		MON_CRASH_POINT("released");
 	}
 	pthread_mutex_lock(&workers->lock);
