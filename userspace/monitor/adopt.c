@@ -49,6 +49,12 @@ static int resume(struct mon_monitor *monitor, struct mon_error *error)
 	struct mon_function_set *set = &monitor->watched.set;
 	int result = mon_store_resume(monitor->store, monitor->uuid, &resumed, error);
 
+	if (result == -ENOENT)
+		return mon_error_set(
+			error, MON_EXIT_UNAVAILABLE, ENOENT,
+			"run %s is pinned for %s, which does not know it (any more): put that "
+			"file back, or remove the pins with `monbpf detach --run %s`",
+			monitor->uuid, MON_ESCAPED(monitor->config.output), monitor->uuid);
 	if (result)
 		return result;
 	result = mon_store_reopen_run(monitor->store);

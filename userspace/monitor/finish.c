@@ -164,5 +164,10 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 
 const char *mon_monitor_why(const struct mon_monitor *monitor)
 {
-	return monitor->hangs ? "its disk does not answer" : mon_store_error_text(monitor->store);
+	const char *text;
+
+	if (monitor->hangs)
+		return "it did not answer (disk or lock) when the end was hurried";
+	text = mon_store_error_text(monitor->store);
+	return text[0] ? text : "the end was hurried";
 }
