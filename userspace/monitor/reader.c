@@ -266,4 +266,6 @@ void mon_workers_spool_rest(struct mon_workers *workers)
 			spool_oldest(workers, true);
 	} while (more && workers->options.spool && !workers->spool_refuses &&
 		 !has_read_to(workers, end));
+	/* What was discarded behind the last record has nobody else to give it back. */
+	(void)mon_ring_try_pop(workers->options.ring, &record);
 }

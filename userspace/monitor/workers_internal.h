@@ -13,7 +13,8 @@
 #define MON_WORKERS_TRANSITIONS_MAX 64
 /* A batch is copied out of the ring: so many bytes of it, however many records that is. */
 #define MON_WORKERS_BATCH_BYTES MON_BUDGET_BATCH_BYTES
-#define MON_WORKERS_TRIES 5 /* of a drain while the breaker is closed */
+#define MON_WORKERS_TRIES 5	/* of a drain while the breaker is closed */
+#define MON_WORKERS_TRIES_OUT 2 /* while it is not */
 
 struct mon_workers {
 	struct mon_workers_options options;

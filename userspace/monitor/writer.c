@@ -193,9 +193,11 @@ static bool gives_up(struct mon_workers *workers, unsigned *tries)
 		return false;
 	if (mon_workers_past_deadline(workers))
 		return true;
+	/* Out already, one refusal may be of a try that began before: two are an answer. */
 	return workers->options.spool &&
-	       (mon_workers_breaker_state(workers) != MON_BREAKER_CLOSED ||
-		++*tries >= MON_WORKERS_TRIES);
+	       ++*tries >= (mon_workers_breaker_state(workers) == MON_BREAKER_CLOSED
+				    ? MON_WORKERS_TRIES
+				    : MON_WORKERS_TRIES_OUT);
 }
 
 void *mon_workers_write_all(void *argument)
