@@ -286,7 +286,7 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 	account->armed_ns = armed_ns;
 	if (counters->recent_max_ns > account->recent_max_ns)
 		account->recent_max_ns = counters->recent_max_ns;
-	if (!account->returned && is_empty(histogram))
+	if (!histogram || (!account->returned && is_empty(histogram)))
 		return;
 	account->returned = true;
 	if (!account->buckets)

@@ -87,6 +87,7 @@ static int resume(struct mon_monitor *monitor, struct mon_error *error)
 int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 {
 	MON_FREE struct mon_pins_identity *identity = calloc(1, sizeof(*identity));
+	struct mon_run_counters run;
 	int result;
 
 	if (!identity)
@@ -129,6 +130,9 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	monitor->targets_gone |= identity->detached;
 	mon_capture_heartbeat(monitor->capture, mon_clock_now(&mon_clock_system));
 	mon_capture_set_gate(monitor->capture, 0);
+	/* Forks of before were told of, and their pids may be others' by now. */
+	mon_capture_read_run_counters(monitor->capture, &run);
+	monitor->forks_seen = run.forks;
 	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++)
 		mon_monitor_write_policy(monitor, i, 0);
 	monitor->adopted = true;

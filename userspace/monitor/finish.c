@@ -146,7 +146,8 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	mon_monitor_read_counters(monitor, end.ended_ns);
 	tell_of_programs(monitor, outcome);
 	if (monitor->hangs) {
-		if (drained == -EINPROGRESS)
+		/* What is pinned stays, and who goes on with it tells the last counts. */
+		if (drained == -EINPROGRESS && !monitor->config.persist)
 			leave_remains(monitor, &end, outcome);
 		return -EINTR;
 	}
@@ -167,7 +168,7 @@ const char *mon_monitor_why(const struct mon_monitor *monitor)
 	const char *text;
 
 	if (monitor->hangs)
-		return "it did not answer (disk or lock) when the end was hurried";
+		return "it did not answer (disk or lock)";
 	text = mon_store_error_text(monitor->store);
 	return text[0] ? text : "the end was hurried";
 }

@@ -100,6 +100,7 @@ static int push(struct replay *replay, const struct mon_batch *batch, struct mon
 static int write_records(struct replay *replay, struct mon_error *error)
 {
 	struct mon_store_stats before, after;
+	int unreadable = 0;
 
 	mon_store_stats(replay->store, &before);
 	while (!mon_spool_drained(replay->spool)) {
@@ -110,6 +111,10 @@ static int write_records(struct replay *replay, struct mon_error *error)
 
 		if (!count && mon_spool_drained(replay->spool))
 			break;
+		if (!count && ++unreadable == TRIES_MAX)
+			return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
+					     "%s cannot be read now; what is left stays there",
+					     MON_ESCAPED(replay->options->spool_path));
 		batch.count = take_remains(replay, count);
 		if (!batch.count)
 			continue;

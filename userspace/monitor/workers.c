@@ -14,6 +14,7 @@
 
 #define HURRY_ROUND_NS (50 * (long)MON_NS_PER_MS)
 #define HURRY_ROUNDS 10
+#define STUCK_NS (5 * MON_NS_PER_S)
 
 /* A probe that hung is told by the timer's thread, while the writer is in the store. */
 static const char *error_text(const struct mon_workers *workers, int error)
@@ -187,7 +188,17 @@ static void wake_reader(struct mon_workers *workers)
 	(void)!write(workers->wake_fd, &one, sizeof(one));
 }
 
-/* Joins, or gives up on a thread that hangs in the disk when somebody is in a hurry. */
+/*
+ * Past the deadline of a drain, and nothing was committed for as long: a disk that does not answer.
+ * A long backlog that is being written is none.
+ */
+static bool is_stuck(const struct mon_workers *workers)
+{
+	return mon_workers_past_deadline(workers) &&
+	       mon_clock_now(&mon_clock_system) - atomic_load(&workers->committed_ns) >= STUCK_NS;
+}
+
+/* Joins, or gives up on a thread that hangs in the disk: at once when somebody is in a hurry. */
 static bool join(struct mon_workers *workers, pthread_t thread)
 {
 	for (int patience = HURRY_ROUNDS;;) {
@@ -199,7 +210,7 @@ static bool join(struct mon_workers *workers, pthread_t thread)
 		until.tv_nsec %= (long)MON_NS_PER_S;
 		if (pthread_timedjoin_np(thread, NULL, &until) != ETIMEDOUT)
 			return true;
-		if (atomic_load(&workers->hurried) && !patience--) {
+		if ((atomic_load(&workers->hurried) && !patience--) || is_stuck(workers)) {
 			(void)pthread_detach(thread);
 			return false;
 		}
@@ -211,6 +222,7 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 	struct mon_ring_stats ring;
 	bool left;
 
+	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	atomic_store(&workers->deadline_ns, mon_clock_now(&mon_clock_system) + timeout_ns);
 	/* The end does not wait for a timer: what is refused now is refused for good. */
 	if (mon_workers_breaker_state(workers) != MON_BREAKER_CLOSED)

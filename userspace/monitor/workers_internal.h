@@ -24,7 +24,8 @@ struct mon_workers {
 	bool hangs;  /* a thread was given up: what it works with is not freed */
 	int wake_fd; /* ends the reader's wait */
 	atomic_bool draining, hurried, pressed;
-	_Atomic mon_ns deadline_ns; /* 0: none. After it the writer gives up what is refused */
+	_Atomic mon_ns committed_ns; /* when the last batch was committed, or the drain began */
+	_Atomic mon_ns deadline_ns;  /* 0: none. After it the writer gives up what is refused */
 	int writer_result;
 
 	/*

@@ -154,6 +154,7 @@ static void batch_written(struct mon_workers *workers)
 	uint64_t one = 1;
 
 	MON_CRASH_POINT("committed");
+	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	if (workers->batch.count) {
 		if (workers->batch.end > atomic_load(&workers->committed_end))
 			atomic_store(&workers->committed_end, workers->batch.end);
