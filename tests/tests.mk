@@ -59,6 +59,13 @@ $(BUILD)/tests/targets/many_10000: tests/targets/many.c
 $(BUILD)/tests/targets/crypto: tests/targets/crypto_forms.h
 $(BUILD)/tests/targets/texts: tests/targets/texts.h
 
+# Loaded into the program by the tests that want it to be short of memory.
+PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(sort $(wildcard tests/harness/preload/*.c)))
+$(BUILD)/tests/harness/preload/%.so: tests/harness/preload/%.c
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -g -O1 -fno-builtin -fPIC -shared -Wall -Wextra -Werror -o $@ $<
+
 $(HARNESS): $(HARNESS_OBJECTS)
 	$(say) AR $@
 	$(Q)rm -f $@
@@ -86,7 +93,7 @@ $(BUILD)/tests/bench/bench_capture.o: $(BUILD)/tests/bench/empty.skel.h
 crash:
 	$(Q)$(MAKE) --no-print-directory CRASH=1 build/crash/monbpf
 
-tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS) crash
+tests: all $(TEST_PROGRAMS) $(TARGET_PROGRAMS) $(PRELOADS) crash
 
 check-unit: $(filter $(BUILD)/tests/unit/%,$(TEST_PROGRAMS)) all $(TARGET_PROGRAMS)
 	$(Q)tests/run --only unit --build $(BUILD)

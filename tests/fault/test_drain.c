@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/harness/database.h"
+#include "tests/harness/inject.h"
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
@@ -47,19 +48,9 @@ static int teardown(void **state)
 }
 
 /* Only what is written to the database and its WAL fails: the spool's disk is well. */
-static struct process *break_database(struct monitor *monitor)
+static struct process *break_database(struct monitor *monitor, const char *fault)
 {
-	char pid[16], wal[4096];
-
-	(void)snprintf(pid, sizeof(pid), "%d", (int)monitor_pid(monitor));
-	(void)snprintf(wal, sizeof(wal), "%s-wal", database);
-
-	struct process *strace = process_start((const char *const[]){
-		"strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e",
-		"inject=pwrite64:error=EIO", "-P", database, "-P", wal, "-p", pid, NULL});
-
-	(void)process_wait_line(strace, PROCESS_STDERR, "strace: Process", PROCESS_TIMEOUT_MS);
-	return strace;
+	return inject_start(monitor_pid(monitor), "pwrite64", fault, database);
 }
 
 static struct monitor *watch(struct target *target)
@@ -93,7 +84,7 @@ static void assert_each_once(int64_t rows)
 /* Opens the breaker with a database that takes nothing, with every call accepted. */
 static struct process *outage(struct target *target, struct monitor *monitor)
 {
-	struct process *strace = break_database(monitor);
+	struct process *strace = break_database(monitor, "error=EIO");
 
 	target_go(target);
 	(void)monitor_wait_line(monitor, "monbpf: warning: breaker closed -> open",
@@ -112,7 +103,7 @@ static void L01_ended_while_open_and_drained(void **state)
 	process_signal(monitor_process(monitor), SIGTERM);
 	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 1);
 	assert_int_equal(monitor_count_lines(monitor, "records wait in"), 1);
-	process_free(strace);
+	inject_end(strace);
 	assert_int_equal(db_int(database, "SELECT count(*) FROM call"), 0);
 	drain(0, "100000 calls written, 0 damaged, complete");
 	assert_ledger_closed(database);
@@ -124,6 +115,29 @@ static void L01_ended_while_open_and_drained(void **state)
 			 1);
 	assert_int_not_equal(access(spool, F_OK), 0);
 	drain(5, "");
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* One SIGTERM, while the writer is stuck in a disk that does not answer: it ends all the same. */
+static void L01_ended_while_the_disk_hangs(void **state)
+{
+	struct target *target = target_start("sequence", CALLS_TEXT, NULL);
+	struct monitor *monitor = watch(target);
+	struct process *strace = break_database(monitor, "delay_enter=60000000");
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), CALLS);
+	process_signal(monitor_process(monitor), SIGTERM);
+	/* Its last words; the thread that strace holds is gone when strace is. */
+	(void)monitor_wait_line(monitor, "monbpf attach: ", PROCESS_TIMEOUT_MS);
+	inject_end(strace);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 1);
+	assert_int_equal(monitor_count_lines(monitor, "records wait in"), 1);
+	assert_int_equal(monitor_count_lines(monitor, "did not answer"), 1);
+	drain(0, "damaged, complete");
+	assert_ledger_closed(database);
+	assert_each_once(CALLS);
 	assert_int_equal(target_finish(target), 0);
 }
 
@@ -148,7 +162,7 @@ static void M06_killed_while_open_and_drained(void **state)
 	}
 	process_signal(monitor_process(monitor), SIGKILL);
 	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 128 + SIGKILL);
-	process_free(strace);
+	inject_end(strace);
 	next = monitor_attach(target, database, "-d", "100ms", "watched_*", NULL);
 	assert_int_equal(monitor_wait(next, PROCESS_TIMEOUT_MS), 0);
 	assert_int_equal(monitor_count_lines(next, "an earlier run left calls in"), 1);
@@ -167,6 +181,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(L01_ended_while_open_and_drained),
+		TEST(L01_ended_while_the_disk_hangs),
 		TEST(M06_killed_while_open_and_drained),
 	};
 

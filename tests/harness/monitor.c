@@ -27,11 +27,20 @@ struct process *monitor_process(struct monitor *monitor)
 
 struct monitor *monitor_start(const char *const argv[])
 {
+	return monitor_start_under((const char *const[]){NULL}, argv);
+}
+
+struct monitor *monitor_start_under(const char *const under[], const char *const argv[])
+{
 	const char *full[ARGUMENTS_MAX + 2];
 	char path[PATH_MAX];
 	size_t count = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/monbpf", process_build_dir());
+	while (*under) {
+		assert_true(count < ARGUMENTS_MAX);
+		full[count++] = *under++;
+	}
 	full[count++] = path;
 	while (*argv) {
 		assert_true(count <= ARGUMENTS_MAX);

@@ -13,6 +13,11 @@ struct target;
 /* argv without the program's name, ended by NULL: {"attach", "-p", pid, NULL}. */
 struct monitor *monitor_start(const char *const argv[]);
 /*
+ * The same by another program: {"prlimit", "--nofile=16", NULL}. When that execs it, the pid is the
+ * program's own.
+ */
+struct monitor *monitor_start_under(const char *const under[], const char *const argv[]);
+/*
  * `attach -p` the target `-o` the database, then the arguments, ended by NULL. Returns once it said
  * that it watches.
  */

@@ -113,16 +113,22 @@ struct mon_store *store_open(const struct mon_store_options *chosen)
 	return store;
 }
 
-void store_begin(struct mon_store *store)
+int store_try_begin(struct mon_store *store, struct mon_error *error)
 {
 	const struct mon_function_set set = store_functions();
 	const struct mon_run_info run = {.uuid = "u",
 					 .started_ns = STARTED_NS,
 					 .started_wall_ns = 77,
 					 .mode = MON_MODE_PERF};
+
+	return mon_store_begin(store, &run, &set, error);
+}
+
+void store_begin(struct mon_store *store)
+{
 	struct mon_error error = {0};
 
-	if (mon_store_begin(store, &run, &set, &error))
+	if (store_try_begin(store, &error))
 		fail_msg("%s", error.text);
 }
 

@@ -34,6 +34,7 @@ struct mon_batch feed_batch(void);
 struct mon_store_options store_options(void);
 struct mon_store *store_open(const struct mon_store_options *options);
 void store_begin(struct mon_store *store);
+int store_try_begin(struct mon_store *store, struct mon_error *error);
 struct mon_store *store_begun(void); /* opened with store_options(), and begun */
 void store_end(struct mon_store *store);
 struct mon_store *store_begun_with(enum mon_durability durability, uint64_t size_max_bytes);

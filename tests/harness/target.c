@@ -56,6 +56,14 @@ struct target *target_start(const char *name, ...)
 	return of_process(process);
 }
 
+struct target *target_start_file(const char *path, const char *argument)
+{
+	struct process *process = process_start((const char *const[]){path, argument, NULL});
+
+	process_wait_line(process, PROCESS_STDOUT, "ready", PROCESS_TIMEOUT_MS);
+	return of_process(process);
+}
+
 pid_t target_pid(const struct target *target)
 {
 	return process_pid((const struct process *)target);

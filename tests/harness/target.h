@@ -9,6 +9,8 @@ struct target;
 
 /* Arguments end with NULL. Returns once the program said "ready". */
 struct target *target_start(const char *name, ...) __attribute__((sentinel));
+/* The same for a program anywhere: a copy of a target. @argument may be NULL. */
+struct target *target_start_file(const char *path, const char *argument);
 pid_t target_pid(const struct target *target);
 /* Room for a path; returns it. */
 const char *target_path(const char *name, char *path, size_t size);

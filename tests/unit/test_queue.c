@@ -142,6 +142,7 @@ static void test_overflow_refused(void **state)
 	assert_int_equal(stats.overflow_refused, 1);
 	assert_int_equal(stats.refused, 5);
 	assert_int_equal(stats.used, 10);
+	assert_int_equal(stats.slots, 10);
 	assert_false(mon_queue_wait_room(queue, 0)); /* waiting must not spin on the refusal */
 	budget.failing = false;
 	assert_int_equal(pop_range(queue, 0, 3), 3);
@@ -199,15 +200,25 @@ static void test_timeout_is_waited_for(void **state)
 static void test_spared_memory(void **state)
 {
 	struct mon_queue *queue = new_queue(2, 4, NULL);
+	struct mon_queue_stats stats;
 
 	(void)state;
+	mon_queue_stats(queue, &stats);
+	assert_int_equal(stats.slots, 6);
 	mon_queue_spare_memory(queue, true);
 	assert_int_equal(push_range(queue, 0, 3), 2);
+	mon_queue_stats(queue, &stats); /* full, for whoever looks at the level */
+	assert_int_equal(stats.slots, 2);
+	assert_int_equal(stats.used, 2);
 	assert_false(mon_queue_wait_room(queue, 5 * MON_NS_PER_MS));
+	mon_queue_stats(queue, &stats);
+	assert_int_equal(stats.slots, 2); /* it is full, and whoever looks at the level sees it */
 	assert_true(mon_queue_wait(queue, 0));
 	assert_int_equal(mon_queue_drop_before(queue, 1), 1);
 	assert_true(mon_queue_wait_room(queue, LONG_NS));
 	mon_queue_spare_memory(queue, false);
+	mon_queue_stats(queue, &stats);
+	assert_int_equal(stats.slots, 6);
 	assert_int_equal(push_range(queue, 2, 9), 5);
 	assert_int_equal(pop_range(queue, 1, 9), 6);
 	assert_false(mon_queue_wait(queue, 5 * MON_NS_PER_MS));

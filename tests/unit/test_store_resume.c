@@ -266,6 +266,7 @@ static void what_is_known_of_the_run_comes_back(void **state)
 	assert_string_equal(resumed.functions.modules[function->module].build_id, "aa");
 	assert_null(function->aliases);
 	assert_null(function->source);
+	assert_int_equal(mon_store_reopen_run(store), 0);
 	assert_int_equal(db_int(store_path, "SELECT ended_ns IS NULL FROM run WHERE id=2"), 1);
 	assert_int_equal(db_int(store_path, "SELECT complete FROM run WHERE id=2"), 0);
 	assert_int_equal(db_int(store_path, "SELECT complete FROM run WHERE id=1"), 1);

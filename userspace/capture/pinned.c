@@ -101,6 +101,7 @@ static void take_identity(struct mon_pins_identity *to, const struct mon_pins_id
 	to->armed_ns = from->armed_ns;
 	to->target_count = from->target_count;
 	memcpy(to->targets, from->targets, sizeof(to->targets));
+	memcpy(to->spool, from->spool, sizeof(to->spool));
 }
 
 int mon_capture_pin(struct mon_capture *capture, const char *base_dir,

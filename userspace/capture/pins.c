@@ -110,6 +110,7 @@ int mon_pins_read_identity(int dir_fd, struct mon_pins_identity *identity_out)
 	if (!is_ours(head, info.value_size))
 		return -ENOTSUP;
 	memcpy(identity_out, bytes, sizeof(*identity_out));
+	identity_out->spool[sizeof(identity_out->spool) - 1] = '\0';
 	return identity_out->target_count > MON_TGIDS_MAX ? -EBADMSG : 0;
 }
 

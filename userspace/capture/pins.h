@@ -30,7 +30,7 @@
  * noticed by its size), a map or a program is new, gone or keyed differently, an option changed its
  * meaning, or struct mon_pins_identity changed.
  */
-#define MON_PINS_ABI 1
+#define MON_PINS_ABI 2
 
 /* Sizes that both sides must agree on, beside the ABI number. */
 #define MON_PINS_SIZES 10
@@ -60,6 +60,7 @@ struct mon_pins_identity {
 	mon_ns started_ns, armed_ns;
 	uint32_t target_count; /* at most MON_TGIDS_MAX */
 	struct mon_pins_target targets[MON_TGIDS_MAX];
+	char spool[PATH_MAX]; /* absolute; "": it has none */
 	/* The capture's own. */
 	uint32_t cpu_count;
 	uint32_t detached; /* 1: its probes are gone or on their way */

@@ -86,10 +86,15 @@ static void on_file_limit(int number)
 	(void)number;
 }
 
+/* Ends the run; the second one in a hurry; the third one whatever it is doing. */
 static void on_signal(int number)
 {
-	(void)number;
-	mon_monitor_stop(running);
+	static volatile sig_atomic_t signals;
+
+	if (++signals >= 2)
+		(void)signal(number, SIG_DFL);
+	if (running)
+		mon_monitor_stop(running);
 }
 
 static int usage(const char *what, const char *value)
@@ -154,7 +159,7 @@ static int wait_for_command(void)
 static int run(const struct mon_config *config, bool strict)
 {
 	const struct sigaction file_limit = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
-	struct sigaction action = {.sa_handler = on_signal}, hangup;
+	struct sigaction action = {.sa_handler = on_signal}, hangup = {0};
 	struct mon_report_options report = {.path = config->output, .head_only = true};
 	struct mon_outcome_of_run outcome = {0};
 	struct mon_error error = {0};
@@ -178,6 +183,8 @@ static int run(const struct mon_config *config, bool strict)
 	mon_live_free(live);
 	(void)signal(SIGINT, SIG_DFL);
 	(void)signal(SIGTERM, SIG_DFL);
+	if (hangup.sa_handler != SIG_IGN)
+		(void)signal(SIGHUP, SIG_DFL);
 	if (outcome.foreign_hits)
 		mon_log(MON_LOG_INFO, "%llu calls of processes that are not watched (foreign)",
 			(unsigned long long)outcome.foreign_hits);

@@ -85,8 +85,10 @@ int mon_cli_doctor(int argc, char **argv)
 		if (!result)
 			(void)printf("attach would use %s mode\n", mon_mode_name(mode));
 	}
-	if (fflush(stdout) || ferror(stdout))
+	if (fflush(stdout) || ferror(stdout)) {
+		(void)fprintf(stderr, "monbpf doctor: the table cannot be written\n");
 		return MON_EXIT_RUNTIME;
+	}
 	if (!result)
 		return MON_EXIT_OK;
 	(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);

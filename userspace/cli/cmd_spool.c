@@ -14,6 +14,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -153,10 +154,11 @@ static void tell_drained(const struct mon_replay_run *run, void *context)
 	drained->damaged |= run->damaged != 0;
 	(void)printf("run %" PRIu32 "  %" PRIu64 " calls written, %" PRIu64 " damaged, %s\n",
 		     run->run_id, run->records, run->damaged,
-		     run->complete ? "complete"
-		     : run->ended  ? "incomplete"
-				   : "incomplete: its monitor was killed before it could tell its "
-				     "last counts");
+		     run->nothing    ? "all of it was there already"
+		     : run->complete ? "complete"
+		     : run->ended    ? "incomplete"
+				  : "incomplete: its monitor was killed before it could tell its "
+				    "last counts");
 }
 
 static int drain(const char *path, const char *output)
@@ -179,6 +181,8 @@ static int drain(const char *path, const char *output)
 		(void)snprintf(beside, sizeof(beside), "%.*s", (int)length - 6, path);
 		options.output = beside;
 	}
+	/* A limit of the file's size is an error of the write, not our end. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	if (mon_replay(&options, tell_drained, &drained, &error)) {
 		(void)fprintf(stderr, "monbpf spool: %s\n", error.text);
 		return error.exit_code ? (int)error.exit_code : MON_EXIT_RUNTIME;

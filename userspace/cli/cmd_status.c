@@ -46,6 +46,24 @@ static const char *gate_name(const struct mon_status *status)
 	return name ? name : "open";
 }
 
+/*
+ * The title was escaped when it was made, and comes from whoever listens there: what it holds
+ * beside backslashes is escaped again.
+ */
+static const char *title_of(const struct mon_status *status, char title[4096])
+{
+	char *to = title;
+
+	(void)mon_escape(title, 4096, status->title);
+	for (const char *at = title; *at; at++) {
+		*to++ = *at;
+		if (strncmp(at, "\\x5c", 4) == 0)
+			at += 3;
+	}
+	*to = '\0';
+	return title;
+}
+
 static void print_ledger(const struct mon_status *status, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], e[32];
@@ -88,7 +106,7 @@ static void print_text(const struct mon_status *status, FILE *out)
 
 	(void)fprintf(out,
 		      "run %" PRIu32 "  %s  %s mode, %" PRIu32 " functions, for %s  (monitor %d)\n",
-		      status->run_id, MON_ESCAPED(status->title), MON_ESCAPED(status->mode),
+		      status->run_id, title_of(status, (char[4096]){0}), MON_ESCAPED(status->mode),
 		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
 		      (int)status->pid);
 	print_ledger(status, out);
@@ -124,11 +142,11 @@ static void print_text(const struct mon_status *status, FILE *out)
 	(void)fputc('\n', out);
 }
 
-/* What MON_ESCAPED() leaves is valid UTF-8 without control characters. */
-static void print_string(const char *text, FILE *out)
+/* What escaping leaves is valid UTF-8 without control characters. */
+static void print_string(const char *escaped, FILE *out)
 {
 	(void)fputc('"', out);
-	for (const char *at = MON_ESCAPED(text); *at; at++) {
+	for (const char *at = escaped; *at; at++) {
 		if (*at == '"' || *at == '\\')
 			(void)fputc('\\', out);
 		(void)fputc(*at, out);
@@ -138,6 +156,7 @@ static void print_string(const char *text, FILE *out)
 
 static void print_json(const struct mon_status *status, FILE *out)
 {
+	enum { TITLE = 1 };
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -186,7 +205,7 @@ static void print_json(const struct mon_status *status, FILE *out)
 		const char *name, *value;
 	} texts[] = {
 		{"uuid", status->uuid},
-		{"target", status->title},
+		[TITLE] = {"target", status->title},
 		{"mode", status->mode},
 		{"spool_path", status->spool_path},
 		{"gate", gate_name(status)},
@@ -198,7 +217,9 @@ static void print_json(const struct mon_status *status, FILE *out)
 	(void)fputc('{', out);
 	for (size_t i = 0; i < MON_ARRAY_COUNT(texts); i++, between = ",") {
 		(void)fprintf(out, "%s\n  \"%s\": ", between, texts[i].name);
-		print_string(texts[i].value, out);
+		print_string(i == TITLE ? title_of(status, (char[4096]){0})
+					: MON_ESCAPED(texts[i].value),
+			     out);
 	}
 	for (size_t i = 0; i < MON_ARRAY_COUNT(numbers); i++)
 		(void)fprintf(out, ",\n  \"%s\": %" PRIu64, numbers[i].name, numbers[i].value);
@@ -276,5 +297,9 @@ int mon_cli_status(int argc, char **argv)
 		print_json(&status, stdout);
 	else
 		print_text(&status, stdout);
-	return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+	if (fflush(stdout) || ferror(stdout)) {
+		(void)fprintf(stderr, "monbpf status: the answer cannot be written\n");
+		return MON_EXIT_RUNTIME;
+	}
+	return MON_EXIT_OK;
 }

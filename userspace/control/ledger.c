@@ -57,6 +57,7 @@ struct account {
 	uint32_t interval_row; /* of the last due take: index + 1, or 0 */
 	bool returned;	       /* there are durations, whether or not there was memory for them */
 	bool total_owed;       /* its row was written without the histogram */
+	bool untold;	       /* resumed, and no counters came since: its rows stay as they are */
 };
 
 /* Reasons that are told to the ledger, by the programs or by the run; the store credits the rest.
@@ -212,6 +213,7 @@ int mon_ledger_resume(struct mon_ledger *ledger, uint32_t function,
 		.self_ns = sum->self_ns,
 	};
 	account->armed_written_ns = sum->armed_ns;
+	account->untold = true;
 	for (size_t i = 0; i < COUNTED_REASONS; i++)
 		account->seen_counts[i] = account->written_counts[i] =
 			sum->by_reason[counted_reasons[i].reason];
@@ -280,10 +282,11 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 	struct account *account = &ledger->accounts[function];
 
 	account->now = *counters;
+	account->untold = false;
 	account->armed_ns = armed_ns;
 	if (counters->recent_max_ns > account->recent_max_ns)
 		account->recent_max_ns = counters->recent_max_ns;
-	if (!account->returned && is_empty(histogram))
+	if (!histogram || (!account->returned && is_empty(histogram)))
 		return;
 	account->returned = true;
 	if (!account->buckets)
@@ -449,7 +452,8 @@ static void stage_entries(struct mon_ledger *ledger, uint32_t function, mon_ns n
 			account->to_ns[i] = now;
 			account->seen_counts[i] = count;
 		}
-		if (!final ? count == account->written_counts[i] : !count)
+		/* One that is back at 0 (spooled, and drained since) must not stay as it was. */
+		if (count == account->written_counts[i] && (!final || !count))
 			continue;
 		ledger->entries[ledger->entry_count++] = (struct mon_ledger_entry){
 			.function = function,
@@ -482,6 +486,10 @@ int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mo
 		if (account->recent_max_ns > account->interval_max_ns)
 			account->interval_max_ns = account->recent_max_ns;
 		account->recent_max_ns = 0;
+		account->interval_row = 0;
+		account->armed_staged_ns = account->armed_written_ns;
+		if (account->untold)
+			continue;
 		stage_entries(ledger, i, now, final);
 		if (final || account->total_owed || account->now.calls != account->written_calls ||
 		    account->now.returns != account->written_returns)

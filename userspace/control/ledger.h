@@ -51,7 +51,8 @@ void mon_ledger_tell_all(struct mon_ledger *ledger);
 /*
  * What the kernel has for one function now: @counters already summed over CPUs (recent_max_ns is
  * what was taken since the last update), @histogram the kernel's u32 array (MON_HISTOGRAM_SLOTS),
- * which may have wrapped. @armed_ns is how long it was armed since the run's start.
+ * which may have wrapped; NULL: not
+ * known, what was told before stays. @armed_ns is how long it was armed since the run's start.
  */
 void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 		       const struct mon_counters *counters, const uint32_t *histogram,

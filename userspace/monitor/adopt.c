@@ -49,8 +49,21 @@ static int resume(struct mon_monitor *monitor, struct mon_error *error)
 	struct mon_function_set *set = &monitor->watched.set;
 	int result = mon_store_resume(monitor->store, monitor->uuid, &resumed, error);
 
+	if (result == -ENOENT)
+		return mon_error_set(
+			error, MON_EXIT_UNAVAILABLE, ENOENT,
+			"run %s is pinned for %s, which does not know it (any more): put that "
+			"file back, or remove the pins with `monbpf detach --run %s`",
+			monitor->uuid, MON_ESCAPED(monitor->config.output), monitor->uuid);
 	if (result)
 		return result;
+	result = mon_store_reopen_run(monitor->store);
+	if (result) {
+		mon_run_resumed_clear(&resumed);
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result, "cannot write %s: %s",
+				     MON_ESCAPED(monitor->config.output),
+				     mon_store_error_text(monitor->store));
+	}
 	*set = resumed.functions; /* the store points into it as long as it lives */
 	resumed.functions = (struct mon_function_set){0};
 	for (size_t i = 0; i < set->module_count; i++)
@@ -59,7 +72,7 @@ static int resume(struct mon_monitor *monitor, struct mon_error *error)
 	monitor->started_ns = resumed.run.started_ns;
 	monitor->started_wall_ns = resumed.run.started_wall_ns;
 	(void)snprintf(monitor->watched.title, sizeof(monitor->watched.title), "%s",
-		       resumed.run.target ? resumed.run.target : "");
+		       resumed.run.target ? MON_ESCAPED(resumed.run.target) : "");
 	if (mon_ledger_new((uint32_t)set->function_count, monitor->started_ns, monitor->budget,
 			   &monitor->ledger))
 		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
@@ -74,6 +87,7 @@ static int resume(struct mon_monitor *monitor, struct mon_error *error)
 int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 {
 	MON_FREE struct mon_pins_identity *identity = calloc(1, sizeof(*identity));
+	struct mon_run_counters run;
 	int result;
 
 	if (!identity)
@@ -87,6 +101,10 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	monitor->returns = identity->options.returns;
 	monitor->armed_ns = identity->armed_ns;
 	monitor->config.arg_count = identity->options.arg_count;
+	/* What waits there comes before what is in the ring, whatever this command line names. */
+	memcpy(monitor->pinned_spool, identity->spool, sizeof(monitor->pinned_spool));
+	if (monitor->pinned_spool[0])
+		monitor->config.spool_path = monitor->pinned_spool;
 	result = mon_monitor_plan(monitor, &identity->options, error);
 	if (!result)
 		result = mon_monitor_open_store(monitor, error);
@@ -112,6 +130,9 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	monitor->targets_gone |= identity->detached;
 	mon_capture_heartbeat(monitor->capture, mon_clock_now(&mon_clock_system));
 	mon_capture_set_gate(monitor->capture, 0);
+	/* Forks of before were told of, and their pids may be others' by now. */
+	mon_capture_read_run_counters(monitor->capture, &run);
+	monitor->forks_seen = run.forks;
 	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++)
 		mon_monitor_write_policy(monitor, i, 0);
 	monitor->adopted = true;

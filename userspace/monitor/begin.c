@@ -168,6 +168,10 @@ static int pin(struct mon_monitor *monitor, struct mon_error *error)
 		       monitor->uuid);
 	(void)snprintf(identity->head.database, sizeof(identity->head.database), "%s",
 		       monitor->database);
+	if (monitor->spool && !realpath(monitor->spool_path, identity->spool))
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, errno,
+				     "the spool directory %s cannot be found: %s",
+				     MON_ESCAPED(monitor->spool_path), strerror(errno));
 	identity->started_ns = monitor->started_ns;
 	identity->armed_ns = monitor->armed_ns;
 	identity->target_count = (uint32_t)watched->target_count;

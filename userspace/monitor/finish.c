@@ -138,7 +138,7 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 		(void)mon_command_reap(&monitor->watched.command, false, &outcome->command_status);
 	end.target_status = outcome->command_status;
 	drained = mon_workers_drain(monitor->workers, DRAIN_NS);
-	monitor->hangs = drained == -EINPROGRESS;
+	monitor->hangs = drained == -EINPROGRESS || drained == -ETIMEDOUT;
 	if (!monitor->hangs && mon_workers_tick_written(monitor->workers))
 		mon_ledger_commit(monitor->ledger);
 	else
@@ -146,7 +146,9 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	mon_monitor_read_counters(monitor, end.ended_ns);
 	tell_of_programs(monitor, outcome);
 	if (monitor->hangs) {
-		leave_remains(monitor, &end, outcome);
+		/* What is pinned stays, and who goes on with it tells the last counts. */
+		if (drained == -EINPROGRESS && !monitor->config.persist)
+			leave_remains(monitor, &end, outcome);
 		return -EINTR;
 	}
 	settle_books(monitor, drained);
@@ -163,5 +165,10 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 
 const char *mon_monitor_why(const struct mon_monitor *monitor)
 {
-	return monitor->hangs ? "its disk does not answer" : mon_store_error_text(monitor->store);
+	const char *text;
+
+	if (monitor->hangs)
+		return "it did not answer (disk or lock)";
+	text = mon_store_error_text(monitor->store);
+	return text[0] ? text : "the end was hurried";
 }

@@ -75,6 +75,7 @@ static int begin_or_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	if (result)
 		return result;
 	result = mon_pins_find(monitor->config.pins_path, monitor->database, monitor->uuid, error);
+	monitor->adopts = !result;
 	if (!result)
 		return mon_monitor_adopt(monitor, error);
 	if (result != -ENOENT)
@@ -85,6 +86,16 @@ static int begin_or_adopt(struct mon_monitor *monitor, struct mon_error *error)
 				     "process with -p, a file with -b, or a command after --",
 				     MON_ESCAPED(monitor->config.output));
 	return mon_monitor_begin(monitor, error);
+}
+
+/* So that the first rates are of the first second here, not of the run so far. */
+static void look_once(struct mon_monitor *monitor)
+{
+	mon_ns now = mon_clock_now(&mon_clock_system);
+	struct mon_view view;
+
+	mon_monitor_read_counters(monitor, now);
+	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
 }
 
 int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monitor_out,
@@ -102,11 +113,18 @@ int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monito
 	if (!result &&
 	    mon_look_new(&monitor->watched.set, mon_clock_now(&mon_clock_system), &monitor->look))
 		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	if (!result && monitor->adopted)
+		look_once(monitor);
 	/* Before the threads: it sets the process's umask for a moment. */
 	if (!result)
 		mon_monitor_start_status(monitor);
 	if (!result)
 		result = mon_monitor_start_workers(monitor, error);
+	/* What did not start leaves nothing; what was adopted is left to the next. */
+	if (result && monitor->capture && !monitor->adopts) {
+		(void)mon_capture_detach(monitor->capture);
+		(void)mon_capture_unpin(monitor->capture);
+	}
 	if (result)
 		return result;
 	mon_pressure_find(&monitor->pressure);

@@ -35,15 +35,17 @@ struct mon_monitor {
 	mon_wall_ns started_wall_ns;
 	uint64_t forks_seen, bpf_bytes;
 	bool size_told, wal_told, command;
+	bool adopts;		    /* or tries to: its pins are not ours to remove */
 	uint32_t part;		    /* of the run, as last told; 0: not yet */
 	bool adopted, targets_gone; /* the run was begun by another process; it is over */
 	char uuid[MON_UUID_BYTES];
 	char database[PATH_MAX]; /* absolute; with --persist only */
 	char spool_path[PATH_MAX];
-	pthread_mutex_t gate_lock; /* of `gates`: closed by writer, reader and main thread */
-	unsigned gates;		   /* bit of each enum mon_reason that closes it */
-	bool hangs;		   /* the writer, for good: nothing it works with is freed */
-	atomic_bool stop_again;	   /* the second signal */
+	char pinned_spool[PATH_MAX]; /* of the run that was adopted; "": none */
+	pthread_mutex_t gate_lock;   /* of `gates`: closed by writer, reader and main thread */
+	unsigned gates;		     /* bit of each enum mon_reason that closes it */
+	bool hangs;		     /* the writer, for good: nothing it works with is freed */
+	atomic_bool stop_again;	     /* the second signal */
 	uint32_t left_out;
 	struct mon_look *look;
 	struct mon_status_server *status; /* NULL: the socket could not be made */

@@ -3,6 +3,9 @@
  * What counts against a limit includes the page cache, which goes when it has to: it is left out
  * (Documentation/admin-guide/cgroup-v1/memory.rst, cgroup-v2.rst: inactive_file). Where a file
  * cannot be read there is no pressure to tell.
+ *
+ * Pages that were swapped out stay there until they are touched, long after memory is back. So it
+ * is their growth that tells.
  */
 #include "monitor/pressure.h"
 
@@ -13,6 +16,7 @@
 #include <string.h>
 
 #define NEAR_LIMIT 0.9
+#define FAR_FROM_LIMIT 0.8
 #define SWAPPED_BYTES (1ull << 20) /* less happens to any idle process */
 
 static bool read_number(const char *path, uint64_t *number_out)
@@ -66,7 +70,7 @@ void mon_pressure_find(struct mon_pressure *pressure_out)
 		 "memory.limit_in_bytes"},
 		{"", "/sys/fs/cgroup", "memory.current", "memory.max"},
 	};
-	struct mon_pressure pressure = {0};
+	struct mon_pressure pressure = {.status_path = "/proc/self/status"};
 	char path[2048];
 
 	for (size_t i = 0; i < MON_ARRAY_COUNT(versions) && !pressure.usage_path[0]; i++) {
@@ -86,16 +90,39 @@ void mon_pressure_find(struct mon_pressure *pressure_out)
 	*pressure_out = pressure;
 }
 
-bool mon_pressure_now(const struct mon_pressure *pressure)
+/* Share of the cgroup's limit that is used, the page cache left out. */
+static double share_used(const struct mon_pressure *pressure)
 {
 	uint64_t usage, limit, cache;
 
-	if (read_field("/proc/self/status", "VmSwap:") * 1024 >= SWAPPED_BYTES)
-		return true;
 	if (!pressure->usage_path[0] || !read_number(pressure->usage_path, &usage) ||
-	    !read_number(pressure->limit_path, &limit))
-		return false;
+	    !read_number(pressure->limit_path, &limit) || !limit)
+		return 0;
 	cache = read_field(pressure->stat_path, "inactive_file ");
 	usage = usage > cache ? usage - cache : 0;
-	return (double)usage >= NEAR_LIMIT * (double)limit;
+	return (double)usage / (double)limit;
+}
+
+static bool more_is_swapped(struct mon_pressure *pressure)
+{
+	uint64_t swapped = read_field(pressure->status_path, "VmSwap:") * 1024;
+	bool more = swapped >= pressure->swapped_bytes + SWAPPED_BYTES;
+
+	if (more || swapped < pressure->swapped_bytes)
+		pressure->swapped_bytes = swapped;
+	return more;
+}
+
+bool mon_pressure_now(struct mon_pressure *pressure)
+{
+	double share = share_used(pressure);
+	bool more = more_is_swapped(pressure);
+
+	if (more || share >= (pressure->pressed ? FAR_FROM_LIMIT : NEAR_LIMIT)) {
+		pressure->pressed = true;
+		pressure->calm = 0;
+	} else if (pressure->pressed && ++pressure->calm >= MON_PRESSURE_CALM) {
+		pressure->pressed = false;
+	}
+	return pressure->pressed;
 }

@@ -24,7 +24,7 @@
 
 static bool breaker_is_closed(const struct mon_workers *workers)
 {
-	int state = atomic_load(&workers->breaker_state);
+	enum mon_breaker_state state = mon_workers_breaker_state(workers);
 
 	return state == MON_BREAKER_CLOSED || state == MON_BREAKER_DISABLED;
 }
@@ -74,13 +74,14 @@ static void spool_oldest(struct mon_workers *workers, bool all)
 	struct mon_ring_stats ring;
 	uint64_t position;
 
-	mon_ring_stats(workers->options.ring, &ring);
-	position = ring.acknowledged;
 	workers->spool_refuses = false;
 	while (all || mon_workers_level(workers) >= MON_LEVEL_LOW) {
 		size_t count = 0, taken = 0;
 		int result;
 
+		/* What the writer committed meanwhile may be given back: go on behind it. */
+		mon_ring_stats(workers->options.ring, &ring);
+		position = ring.acknowledged;
 		while (count < SPOOL_MAX &&
 		       mon_ring_walk(workers->options.ring, &position, &records[count]) == 0)
 			count++;
@@ -145,6 +146,13 @@ static void settle(struct mon_workers *workers)
 		set_gate(workers, false);
 }
 
+static void say_alive(const struct mon_workers *workers)
+{
+	if (workers->options.on_alive)
+		workers->options.on_alive(workers->options.context,
+					  mon_clock_now(&mon_clock_system));
+}
+
 /* False: the queue is closed, the writer has given up. */
 static bool enqueue(struct mon_workers *workers, const uint64_t *positions, size_t count)
 {
@@ -159,9 +167,9 @@ static bool enqueue(struct mon_workers *workers, const uint64_t *positions, size
 			return true;
 		if (mon_queue_closed(workers->options.queue))
 			return false;
-		atomic_store(&workers->spooling, true);
 		settle(workers);
 		(void)mon_queue_wait_room(workers->options.queue, MON_WORKERS_WAIT_NS);
+		say_alive(workers); /* a writer that hangs without a spool keeps us here */
 	}
 }
 
@@ -174,10 +182,44 @@ static int patience_ms(struct mon_workers *workers)
 	return mon_workers_level(workers) >= MON_LEVEL_LOW ? READER_MS_HIGH : READER_MS;
 }
 
+static uint64_t ring_produced(const struct mon_workers *workers)
+{
+	struct mon_ring_stats ring;
+
+	mon_ring_stats(workers->options.ring, &ring);
+	return ring.produced;
+}
+
+static bool has_read_to(const struct mon_workers *workers, uint64_t end)
+{
+	struct mon_ring_stats ring;
+
+	mon_ring_stats(workers->options.ring, &ring);
+	return ring.read >= end;
+}
+
+/* Takes up to READ_MAX records out of the ring into the queue. False: the queue is closed. */
+static bool read_some(struct mon_workers *workers, uint64_t known_end, bool *more_out)
+{
+	uint64_t positions[READ_MAX];
+	struct mon_record record;
+	size_t read = 0, count = 0;
+
+	while (read < READ_MAX && mon_ring_try_pop(workers->options.ring, &record) == 0) {
+		read++;
+		if (record.end > known_end)
+			positions[count++] = record.position;
+	}
+	if (count && !enqueue(workers, positions, count))
+		return false;
+	settle(workers);
+	*more_out = read == READ_MAX;
+	return true;
+}
+
 void *mon_workers_read(void *argument)
 {
 	struct mon_workers *workers = argument;
-	uint64_t positions[READ_MAX];
 	/* What an earlier monitor of this run committed or spooled: read again and passed over. */
 	uint64_t known_end = atomic_load(&workers->committed_end);
 	bool last = false;
@@ -185,32 +227,25 @@ void *mon_workers_read(void *argument)
 	if (workers->spooled_end > known_end)
 		known_end = workers->spooled_end;
 	while (!last) {
-		size_t count;
+		uint64_t end;
+		bool more = true;
 
-		/* Read once more after the last record can have come. */
+		/* Read once more after the last record can have come; pinned programs go on. */
 		last = atomic_load(&workers->draining);
 		if (!last)
 			(void)mon_ring_wait(workers->options.ring, workers->wake_fd,
 					    patience_ms(workers));
-		if (workers->options.on_alive)
-			workers->options.on_alive(workers->options.context,
-						  mon_clock_now(&mon_clock_system));
-		do {
-			struct mon_record record;
-			size_t read = 0;
-
-			count = 0;
-			while (read < READ_MAX &&
-			       mon_ring_try_pop(workers->options.ring, &record) == 0) {
-				read++;
-				if (record.end > known_end)
-					positions[count++] = record.position;
-			}
-			if (count && !enqueue(workers, positions, count))
+		/*
+		 * Until the ring was empty once. To go on while anything comes would be to poll,
+		 * for as long as the target calls faster than we look, and to miss the drain.
+		 */
+		end = ring_produced(workers);
+		while (more) {
+			say_alive(workers);
+			if (!read_some(workers, known_end, &more))
 				return NULL;
-			count = read;
-			settle(workers);
-		} while (count);
+			more = more && !(last && has_read_to(workers, end));
+		}
 	}
 	mon_queue_close(workers->options.queue);
 	return NULL;
@@ -218,7 +253,19 @@ void *mon_workers_read(void *argument)
 
 void mon_workers_spool_rest(struct mon_workers *workers)
 {
-	acknowledge(workers);
-	if (workers->options.spool)
-		spool_oldest(workers, true);
+	uint64_t end = ring_produced(workers);
+	struct mon_record record;
+	bool more;
+
+	/* The reader leaves early when the writer gave up: what it had not read is kept as well. */
+	do {
+		acknowledge(workers);
+		for (more = false; mon_ring_try_pop(workers->options.ring, &record) == 0;)
+			more = true;
+		if (workers->options.spool)
+			spool_oldest(workers, true);
+	} while (more && workers->options.spool && !workers->spool_refuses &&
+		 !has_read_to(workers, end));
+	/* What was discarded behind the last record has nobody else to give it back. */
+	(void)mon_ring_try_pop(workers->options.ring, &record);
 }

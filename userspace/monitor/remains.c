@@ -94,6 +94,9 @@ void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledge
 	if (!mon_histogram_decode(total->histogram, total->histogram_bytes, counts))
 		for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
 			histogram[i] = (uint32_t)counts[i];
-	mon_ledger_update(ledger, total->function, &total->counters, histogram, total->armed_ns);
+	/* Left out, for it was too large: what the database has of it stays. */
+	mon_ledger_update(ledger, total->function, &total->counters,
+			  total->counters.returns && !total->histogram_bytes ? NULL : histogram,
+			  total->armed_ns);
 	mon_ledger_set(ledger, total->function, MON_REASON_KILLED, total->killed);
 }

@@ -100,6 +100,7 @@ static int push(struct replay *replay, const struct mon_batch *batch, struct mon
 static int write_records(struct replay *replay, struct mon_error *error)
 {
 	struct mon_store_stats before, after;
+	int unreadable = 0;
 
 	mon_store_stats(replay->store, &before);
 	while (!mon_spool_drained(replay->spool)) {
@@ -110,6 +111,10 @@ static int write_records(struct replay *replay, struct mon_error *error)
 
 		if (!count && mon_spool_drained(replay->spool))
 			break;
+		if (!count && ++unreadable == TRIES_MAX)
+			return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
+					     "%s cannot be read now; what is left stays there",
+					     MON_ESCAPED(replay->options->spool_path));
 		batch.count = take_remains(replay, count);
 		if (!batch.count)
 			continue;
@@ -203,6 +208,16 @@ static int replay_run(struct replay *replay, const char *uuid, struct mon_error 
 	mon_store_stats(replay->store, &stats);
 	replay->run.run_id = stats.run_id;
 	mon_spool_release(replay->spool, 0, mon_store_mark(replay->store, 0));
+	/* All of it was committed before its monitor was killed: the run is as it was left. */
+	if (mon_spool_drained(replay->spool)) {
+		replay->run.nothing = true;
+		return 0;
+	}
+	result = mon_store_reopen_run(replay->store);
+	if (result)
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, -result, "cannot write %s: %s",
+				     MON_ESCAPED(options->output),
+				     mon_store_error_text(replay->store));
 	result = write_records(replay, error);
 	if (result)
 		return result;

@@ -21,6 +21,7 @@ struct mon_replay_run {
 	char uuid[MON_UUID_BYTES];
 	uint32_t run_id;	   /* 0: the database has no such run; nothing was done */
 	uint64_t records, damaged; /* written; lost to damage */
+	bool nothing;		   /* all that was there had been written before */
 	bool ended;		   /* the last counts were there, the books are closed with them */
 	bool complete;		   /* and balance, with nothing damaged */
 };

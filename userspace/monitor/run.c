@@ -237,13 +237,13 @@ int mon_monitor_run(struct mon_monitor *monitor,
 	result = mon_monitor_finish(monitor, &outcome);
 	*outcome_out = outcome;
 	if (result && outcome.waiting)
-		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
-				     "%s was not written to its end: %s; %llu records wait in %s: "
-				     "monbpf spool drain %s",
-				     MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor),
-				     (unsigned long long)outcome.waiting,
-				     MON_ESCAPED(monitor->spool_path),
-				     MON_ESCAPED(monitor->spool_path));
+		return mon_error_set(
+			error, MON_EXIT_RUNTIME, -result,
+			"%s was not written to its end: %s; %llu records wait in %s: "
+			"monbpf spool drain %s -o %s",
+			MON_ESCAPED(monitor->config.output), mon_monitor_why(monitor),
+			(unsigned long long)outcome.waiting, MON_ESCAPED(monitor->spool_path),
+			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->config.output));
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "%s was not written to its end: %s; what it has is kept",

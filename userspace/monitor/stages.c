@@ -182,7 +182,7 @@ int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error)
 	char waits[32];
 	int result;
 
-	if (config->keep_none)
+	if (config->keep_none && !monitor->pinned_spool[0])
 		return 0;
 	if (config->spool_path)
 		(void)snprintf(monitor->spool_path, sizeof(monitor->spool_path), "%s",
@@ -209,9 +209,10 @@ int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error)
 			mon_format_bytes(waits, sizeof(waits), stats.reserve_bytes));
 	if (stats.foreign_segments)
 		mon_log(MON_LOG_WARNING,
-			"an earlier run left calls in %s: monbpf spool drain %s writes them into "
-			"its own run",
-			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->spool_path));
+			"an earlier run left calls in %s: monbpf spool drain %s -o %s writes them "
+			"into its own run",
+			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->spool_path),
+			MON_ESCAPED(config->output));
 	return 0;
 }
 

@@ -68,6 +68,20 @@ static void remove_stale(int directory_fd, const char *name)
 		(void)unlinkat(directory_fd, name, 0);
 }
 
+/* Only a socket: the directory may be the user's, who may put another file of ours there. */
+static int give(const struct mon_status_server *server, uid_t uid, gid_t gid)
+{
+	MON_CLOSE int fd =
+		openat(server->directory_fd, server->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status))
+		return -errno;
+	if (!S_ISSOCK(status.st_mode) || status.st_nlink != 1)
+		return -EBUSY;
+	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) ? -errno : 0;
+}
+
 MON_DEFINE_CLEANUP(server, struct mon_status_server *, mon_status_close)
 
 int mon_status_listen(const char *database, uid_t owner_uid, gid_t owner_gid,
@@ -104,9 +118,11 @@ int mon_status_listen(const char *database, uid_t owner_uid, gid_t owner_gid,
 		server->name[0] = '\0'; /* not ours */
 		return result;
 	}
-	if (owner_uid != geteuid() &&
-	    fchownat(server->directory_fd, server->name, owner_uid, owner_gid, AT_SYMLINK_NOFOLLOW))
-		return -errno;
+	if (owner_uid != geteuid()) {
+		result = give(server, owner_uid, owner_gid);
+		if (result)
+			return result;
+	}
 	if (listen(server->listen_fd, BACKLOG))
 		return -errno;
 	*server_out = TAKE_PTR(server);

@@ -14,21 +14,30 @@
 
 #define HURRY_ROUND_NS (50 * (long)MON_NS_PER_MS)
 #define HURRY_ROUNDS 10
+#define STUCK_NS (5 * MON_NS_PER_S)
+
+/* A probe that hung is told by the timer's thread, while the writer is in the store. */
+static const char *error_text(const struct mon_workers *workers, int error)
+{
+	if (!error)
+		return "";
+	return error == -ETIMEDOUT ? "no answer" : mon_store_error_text(workers->options.store);
+}
 
 static void on_transition(const struct mon_breaker_transition *transition, void *context)
 {
 	struct mon_workers *workers = context;
 
-	atomic_store(&workers->breaker_state, transition->to);
 	pthread_mutex_lock(&workers->lock);
-	if (workers->transition_count < MON_WORKERS_TRANSITIONS_MAX)
-		workers->transitions[workers->transition_count++] = *transition;
+	/* The list is full after half an hour: how it ended is worth more than one more probe. */
+	if (workers->transition_count == MON_WORKERS_TRANSITIONS_MAX)
+		workers->transition_count--;
+	workers->transitions[workers->transition_count++] = *transition;
 	pthread_mutex_unlock(&workers->lock);
 	mon_log(transition->to == MON_BREAKER_CLOSED ? MON_LOG_INFO : MON_LOG_WARNING,
 		"breaker %s -> %s (%s%s%s)", mon_breaker_state_name(transition->from),
 		mon_breaker_state_name(transition->to), transition->cause,
-		transition->error ? ": " : "",
-		transition->error ? mon_store_error_text(workers->options.store) : "");
+		transition->error ? ": " : "", error_text(workers, transition->error));
 }
 
 /* What the database and the spool have of this run already: an earlier monitor's. */
@@ -41,14 +50,20 @@ static void find_ends(struct mon_workers *workers)
 	mon_spool_release(workers->options.spool, 0, atomic_load(&workers->committed_end));
 }
 
+/* The writer first: when there is no reader, nothing was taken out of the ring. */
 static int start_threads(struct mon_workers *workers)
 {
-	int result = -pthread_create(&workers->reader, NULL, mon_workers_read, workers);
+	int result = -pthread_create(&workers->writer, NULL, mon_workers_write_all, workers);
 
-	workers->reader_runs = !result;
+	workers->writer_runs = !result;
 	if (!result)
-		result = -pthread_create(&workers->writer, NULL, mon_workers_write_all, workers);
-	workers->writer_runs = !result && workers->reader_runs;
+		result = -pthread_create(&workers->reader, NULL, mon_workers_read, workers);
+	workers->reader_runs = !result;
+	if (result && workers->writer_runs) {
+		mon_queue_close(workers->options.queue);
+		pthread_join(workers->writer, NULL);
+		workers->writer_runs = false;
+	}
 	return result;
 }
 
@@ -72,7 +87,6 @@ int mon_workers_new(const struct mon_workers_options *options, struct mon_worker
 	breaker.context = workers;
 	if (!result)
 		result = mon_breaker_new(&breaker, &workers->breaker);
-	atomic_store(&workers->breaker_state, breaker.start);
 	mon_store_stats(options->store, &workers->store_stats);
 	find_ends(workers);
 	if (!result)
@@ -87,7 +101,7 @@ int mon_workers_new(const struct mon_workers_options *options, struct mon_worker
 
 void mon_workers_free(struct mon_workers *workers)
 {
-	if (!workers || workers->writer_hangs)
+	if (!workers || workers->hangs)
 		return;
 	if (workers->reader_runs || workers->writer_runs)
 		(void)mon_workers_drain(workers, 1);
@@ -128,6 +142,14 @@ bool mon_workers_tick_written(struct mon_workers *workers)
 	return written;
 }
 
+enum mon_breaker_state mon_workers_breaker_state(const struct mon_workers *workers)
+{
+	struct mon_breaker_stats stats;
+
+	mon_breaker_stats(workers->breaker, &stats);
+	return stats.state;
+}
+
 enum mon_breaker_state mon_workers_tick(struct mon_workers *workers)
 {
 	return mon_breaker_tick(workers->breaker);
@@ -166,7 +188,17 @@ static void wake_reader(struct mon_workers *workers)
 	(void)!write(workers->wake_fd, &one, sizeof(one));
 }
 
-/* Joins, or gives up on a thread that hangs in the disk when somebody is in a hurry. */
+/*
+ * Past the deadline of a drain, and nothing was committed for as long: a disk that does not answer.
+ * A long backlog that is being written is none.
+ */
+static bool is_stuck(const struct mon_workers *workers)
+{
+	return mon_workers_past_deadline(workers) &&
+	       mon_clock_now(&mon_clock_system) - atomic_load(&workers->committed_ns) >= STUCK_NS;
+}
+
+/* Joins, or gives up on a thread that hangs in the disk: at once when somebody is in a hurry. */
 static bool join(struct mon_workers *workers, pthread_t thread)
 {
 	for (int patience = HURRY_ROUNDS;;) {
@@ -178,38 +210,41 @@ static bool join(struct mon_workers *workers, pthread_t thread)
 		until.tv_nsec %= (long)MON_NS_PER_S;
 		if (pthread_timedjoin_np(thread, NULL, &until) != ETIMEDOUT)
 			return true;
-		if (atomic_load(&workers->hurried) && !patience--)
+		if ((atomic_load(&workers->hurried) && !patience--) || is_stuck(workers)) {
+			(void)pthread_detach(thread);
 			return false;
+		}
 	}
 }
 
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 {
-	struct mon_breaker_stats stats;
+	struct mon_ring_stats ring;
 	bool left;
 
+	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	atomic_store(&workers->deadline_ns, mon_clock_now(&mon_clock_system) + timeout_ns);
 	/* The end does not wait for a timer: what is refused now is refused for good. */
-	mon_breaker_stats(workers->breaker, &stats);
-	if (stats.state != MON_BREAKER_CLOSED)
+	if (mon_workers_breaker_state(workers) != MON_BREAKER_CLOSED)
 		mon_breaker_force(workers->breaker, MON_BREAKER_DISABLED);
 	atomic_store(&workers->draining, true);
 	wake_reader(workers);
-	if (workers->writer_runs && !join(workers, workers->writer)) {
-		/* It hangs and goes down with the process; what it has in hand is in the spool. */
-		(void)pthread_detach(workers->writer);
-		workers->writer_hangs = true;
-	}
+	/* Who hangs goes down with the process; what the writer has in hand is in the spool. */
+	workers->hangs = workers->writer_runs && !join(workers, workers->writer);
 	workers->writer_runs = false;
 	mon_queue_close(workers->options.queue); /* a writer that gave up leaves the reader alone */
-	if (workers->reader_runs)
-		pthread_join(workers->reader, NULL);
+	if (workers->reader_runs && !join(workers, workers->reader)) {
+		workers->reader_runs = false;
+		workers->hangs = true; /* in the spool's disk: nobody else may use it now */
+		return -ETIMEDOUT;
+	}
 	workers->reader_runs = false;
 	mon_workers_spool_rest(workers);
-	left = workers->batch.count || workers->batch.tick ||
-	       (workers->options.spool && !mon_spool_drained(workers->options.spool));
-	if (workers->writer_hangs)
+	if (workers->hangs)
 		return -EINPROGRESS;
+	mon_ring_stats(workers->options.ring, &ring);
+	left = workers->batch.count || workers->batch.tick || ring.acknowledged < ring.read ||
+	       (workers->options.spool && !mon_spool_drained(workers->options.spool));
 	if (!left)
 		return 0;
 	return workers->writer_result ? workers->writer_result : -EINTR;
@@ -225,7 +260,12 @@ int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick)
 	uint32_t tries = 0;
 	int result;
 
-	workers->batch = (struct mon_batch){.tick = tick};
+	/* The records are in the spool; how the breaker came to refuse them is not. */
+	workers->batch = (struct mon_batch){
+		.tick = tick,
+		.transitions = workers->batch.transitions,
+		.transition_count = workers->batch.transition_count,
+	};
 	(void)mon_workers_complete_batch(workers);
 	do
 		result = mon_store_push(workers->options.store, &workers->batch);

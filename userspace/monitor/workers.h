@@ -69,8 +69,10 @@ void mon_workers_set_pressure(struct mon_workers *workers, bool pressed);
  * the database takes it, everything is written. Once it refuses (at once when the breaker is open;
  * after a few tries or @timeout_ns else) the rest goes to the spool. 0, or -errno of the store when
  * something waits in the spool or, without one, is left.
- * -EINPROGRESS: the writer hangs in the disk and somebody was in a hurry; nothing that it works
- * with (store, workers, queue, ring) may be used or freed any more, only the process ended.
+ * When somebody was in a hurry, or nothing moved for 5 s: -EINPROGRESS, the writer hangs in the
+ * database's disk, and nothing that it works with (store, workers, queue, ring) may be used or
+ * freed any more; to push to the spool is all that is allowed. -ETIMEDOUT: the reader hangs in the
+ * spool's disk, and not even that. Only the process can be ended then.
  */
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns);
 /* Ends a drain at once, from any thread or a signal handler: the rest goes to the spool. */

@@ -13,19 +13,20 @@
 #define MON_WORKERS_TRANSITIONS_MAX 64
 /* A batch is copied out of the ring: so many bytes of it, however many records that is. */
 #define MON_WORKERS_BATCH_BYTES MON_BUDGET_BATCH_BYTES
-#define MON_WORKERS_TRIES 5 /* of a drain while the breaker is closed */
+#define MON_WORKERS_TRIES 5	/* of a drain while the breaker is closed */
+#define MON_WORKERS_TRIES_OUT 2 /* while it is not */
 
 struct mon_workers {
 	struct mon_workers_options options;
 	struct mon_breaker *breaker;
 	pthread_t reader, writer;
 	bool reader_runs, writer_runs;
-	bool writer_hangs; /* given up: what it works with is not freed */
-	int wake_fd;	   /* ends the reader's wait */
+	bool hangs;  /* a thread was given up: what it works with is not freed */
+	int wake_fd; /* ends the reader's wait */
 	atomic_bool draining, hurried, pressed;
-	_Atomic mon_ns deadline_ns; /* 0: none. After it the writer gives up what is refused */
+	_Atomic mon_ns committed_ns; /* when the last batch was committed, or the drain began */
+	_Atomic mon_ns deadline_ns;  /* 0: none. After it the writer gives up what is refused */
 	int writer_result;
-	atomic_int breaker_state; /* enum mon_breaker_state, as of the last transition */
 
 	/*
 	 * Held while the writer copies records out of the ring, and while the reader says that
@@ -61,6 +62,8 @@ void *mon_workers_write_all(void *workers);
 /* With both threads gone: everything that is not acknowledged goes to the spool. */
 void mon_workers_spool_rest(struct mon_workers *workers);
 double mon_workers_level(struct mon_workers *workers);
+/* As it is now: hooks of two threads may tell of two transitions in the wrong order. */
+enum mon_breaker_state mon_workers_breaker_state(const struct mon_workers *workers);
 /* Adds tick and transitions that wait to the batch. True when the batch has anything in it. */
 bool mon_workers_complete_batch(struct mon_workers *workers);
 bool mon_workers_past_deadline(const struct mon_workers *workers);

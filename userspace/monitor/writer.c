@@ -9,6 +9,7 @@
 #include "monitor/workers_internal.h"
 
 #include "base/crash.h"
+#include "monitor/remains.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define REFUSED_WAIT_US 10000
+#define WAKE_LEVEL 0.25
 
 static int push_batch(void *argument)
 {
@@ -61,42 +63,80 @@ static size_t copy_claimed(struct mon_workers *workers)
 	}
 }
 
-/* What comes from the disk is looked at again: a checksum tells damage, not who wrote it. */
+/*
+ * What comes from the disk is looked at again: a checksum tells damage, not who wrote it. Last
+ * counts of an end that was cut off are passed over: this monitor writes its own.
+ */
 static size_t pop_spooled(struct mon_workers *workers, uint32_t *ring_out)
 {
-	size_t count = mon_spool_pop(workers->options.spool, workers->records, MON_STORE_BATCH_MAX,
-				     workers->memory, MON_WORKERS_BATCH_BYTES, ring_out);
+	const struct mon_record_shape *shape = mon_ring_shape(workers->options.ring);
+	size_t kept = 0, count;
 
+	count = mon_spool_pop(workers->options.spool, workers->records, MON_STORE_BATCH_MAX,
+			      workers->memory, MON_WORKERS_BATCH_BYTES, ring_out);
 	for (size_t i = 0; i < count; i++) {
-		struct mon_record *record = &workers->records[i];
+		struct mon_record record = workers->records[i];
 
-		if (!record->invalid)
-			record->invalid = mon_record_check(mon_ring_shape(workers->options.ring),
-							   record->data, record->size_bytes);
+		if (mon_remains_is(&record, shape->function_count))
+			continue;
+		if (!record.invalid)
+			record.invalid = mon_record_check(shape, record.data, record.size_bytes);
+		workers->records[kept++] = record;
 	}
-	return count;
+	return kept;
 }
 
-/* Sets the batch's records, if any wait. */
-static void fill_batch(struct mon_workers *workers)
+/* From the queue, unless anything older waits in the spool. False: it does. */
+static bool claim_queue(struct mon_workers *workers, size_t *count_out)
 {
 	struct mon_spool *spool = workers->options.spool;
-	uint32_t ring = 0;
-	size_t count = 0;
 	bool drained;
 
 	pthread_mutex_lock(&workers->claim);
 	drained = !spool || mon_spool_drained(spool);
 	if (drained)
-		count = copy_claimed(workers);
+		*count_out = copy_claimed(workers);
 	pthread_mutex_unlock(&workers->claim);
-	if (!drained)
+	return drained;
+}
+
+/* Sets the batch's records, if any wait. False: the spool cannot be read now. */
+static bool fill_batch(struct mon_workers *workers)
+{
+	struct mon_spool *spool = workers->options.spool;
+	uint32_t ring = 0;
+	size_t count = 0;
+	bool readable = true;
+
+	while (readable && !claim_queue(workers, &count)) {
 		count = pop_spooled(workers, &ring);
+		if (count)
+			break;
+		/* It may have held only what is committed or damaged: then the queue is next. */
+		readable = mon_spool_drained(spool);
+	}
 	workers->batch.ring = ring;
 	workers->batch.count = count;
 	workers->batch.end = count ? workers->records[count - 1].end : 0;
 	if (count)
 		MON_CRASH_POINT("claimed");
+	return readable;
+}
+
+/* Under `lock`: behind those of a batch that was refused, as many as there is room for. */
+static void take_transitions(struct mon_workers *workers)
+{
+	size_t there = workers->batch.transition_count;
+	size_t count = MON_WORKERS_TRANSITIONS_MAX - there;
+
+	if (count > workers->transition_count)
+		count = workers->transition_count;
+	workers->transition_count -= count;
+	memcpy(workers->writing + there, workers->transitions, count * sizeof(*workers->writing));
+	memmove(workers->transitions, workers->transitions + count,
+		workers->transition_count * sizeof(*workers->transitions));
+	workers->batch.transitions = workers->writing;
+	workers->batch.transition_count += count;
 }
 
 bool mon_workers_complete_batch(struct mon_workers *workers)
@@ -104,12 +144,7 @@ bool mon_workers_complete_batch(struct mon_workers *workers)
 	pthread_mutex_lock(&workers->lock);
 	if (!workers->batch.tick && workers->tick_offered)
 		workers->batch.tick = &workers->tick;
-	if (!workers->batch.transition_count && workers->transition_count) {
-		memcpy(workers->writing, workers->transitions, sizeof(workers->writing));
-		workers->batch.transitions = workers->writing;
-		workers->batch.transition_count = workers->transition_count;
-		workers->transition_count = 0;
-	}
+	take_transitions(workers);
 	pthread_mutex_unlock(&workers->lock);
 	return workers->batch.count || workers->batch.tick || workers->batch.transition_count;
 }
@@ -119,13 +154,17 @@ static void batch_written(struct mon_workers *workers)
 	uint64_t one = 1;
 
 	MON_CRASH_POINT("committed");
+	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	if (workers->batch.count) {
 		if (workers->batch.end > atomic_load(&workers->committed_end))
 			atomic_store(&workers->committed_end, workers->batch.end);
 		if (workers->options.spool)
 			mon_spool_release(workers->options.spool, workers->batch.ring,
 					  workers->batch.end);
-		(void)!write(workers->wake_fd, &one, sizeof(one));
+		/* Sooner than its timer only when room is short: each wake would make a small
+		 * batch. */
+		if (mon_workers_level(workers) >= WAKE_LEVEL)
+			(void)!write(workers->wake_fd, &one, sizeof(one));
 		MON_CRASH_POINT("released");
 	}
 	pthread_mutex_lock(&workers->lock);
@@ -155,9 +194,11 @@ static bool gives_up(struct mon_workers *workers, unsigned *tries)
 		return false;
 	if (mon_workers_past_deadline(workers))
 		return true;
+	/* Out already, one refusal may be of a try that began before: two are an answer. */
 	return workers->options.spool &&
-	       (atomic_load(&workers->breaker_state) != MON_BREAKER_CLOSED ||
-		++*tries >= MON_WORKERS_TRIES);
+	       ++*tries >= (mon_workers_breaker_state(workers) == MON_BREAKER_CLOSED
+				    ? MON_WORKERS_TRIES
+				    : MON_WORKERS_TRIES_OUT);
 }
 
 void *mon_workers_write_all(void *argument)
@@ -169,14 +210,20 @@ void *mon_workers_write_all(void *argument)
 	workers->batch.records = workers->records;
 	while (!atomic_load(&workers->hurried)) {
 		bool closed = mon_queue_closed(workers->options.queue); /* nothing comes after */
-		bool pressed = atomic_load(&workers->pressed);
+		bool readable = true, pressed = atomic_load(&workers->pressed);
 
 		if (pressed && !trimmed)
 			mon_store_trim(workers->options.store);
 		trimmed = pressed;
 		if (!workers->batch.count)
-			fill_batch(workers);
+			readable = fill_batch(workers);
 		if (!mon_workers_complete_batch(workers)) {
+			if (!readable) {
+				if (gives_up(workers, &tries))
+					break;
+				(void)usleep(REFUSED_WAIT_US);
+				continue;
+			}
 			if (closed)
 				break;
 			(void)mon_queue_wait(workers->options.queue, MON_WORKERS_WAIT_NS);

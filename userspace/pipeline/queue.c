@@ -299,13 +299,18 @@ void mon_queue_kick(struct mon_queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 }
 
+static bool overflow_is_possible(const struct mon_queue *queue)
+{
+	return queue->overflow.slots || (!queue->starved && !queue->sparing);
+}
+
 static bool has_room(const struct mon_queue *queue)
 {
 	if (queue->closed)
 		return false;
 	if (queue->base.used < queue->base.capacity)
 		return true;
-	if (!queue->overflow.slots && (queue->starved || queue->sparing))
+	if (!overflow_is_possible(queue))
 		return false;
 	return queue->overflow.used < queue->overflow.capacity;
 }
@@ -345,10 +350,14 @@ bool mon_queue_closed(struct mon_queue *queue)
 
 void mon_queue_stats(struct mon_queue *queue, struct mon_queue_stats *stats_out)
 {
+	size_t overflow_slots = 0;
+
 	pthread_mutex_lock(&queue->lock);
+	if (overflow_is_possible(queue))
+		overflow_slots = queue->overflow.capacity;
 	*stats_out = (struct mon_queue_stats){
 		.used = queue->base.used + queue->overflow.used,
-		.slots = queue->base.capacity + queue->overflow.capacity,
+		.slots = queue->base.capacity + overflow_slots,
 		.overflow_used = queue->overflow.used,
 		.used_peak = queue->used_peak,
 		.pushed = queue->pushed,

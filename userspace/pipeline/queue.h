@@ -27,7 +27,8 @@ struct mon_queue_options {
 };
 
 struct mon_queue_stats {
-	size_t used, slots; /* both parts together */
+	size_t used;  /* in both parts */
+	size_t slots; /* of both; without the overflow while it cannot be had */
 	size_t overflow_used;
 	size_t used_peak;
 	uint64_t pushed, popped, refused, dropped; /* positions */

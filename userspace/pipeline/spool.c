@@ -128,7 +128,7 @@ static void take(struct taking *taking, const struct mon_spool_frame *frame)
 	*record = (struct mon_record){
 		.position = frame->position,
 		.end = frame->position + frame->length,
-		.size_bytes = frame->size_bytes,
+		.size_bytes = frame->stored_bytes ? frame->size_bytes : 0,
 		.invalid = frame->invalid,
 		.data = frame->stored_bytes ? taking->memory : NULL,
 	};

@@ -114,6 +114,8 @@ void mon_run_resumed_clear(struct mon_run_resumed *resumed);
  */
 int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_resumed *resumed_out,
 		     struct mon_error *error);
+/* After a resume: it has no end any more. 0 or -errno. */
+int mon_store_reopen_run(struct mon_store *store);
 
 /* Where the ring's records that are in the file end. */
 uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);

@@ -400,18 +400,12 @@ static int read_reasons(struct mon_store *store, struct mon_run_resumed *resumed
 /* The rest of a resume, once the run is found and its functions are counted. */
 static int go_on(struct mon_store *store, struct mon_run_resumed *resumed)
 {
-	int64_t changed;
 	int code = mon_store_read_back(store);
 
 	if (code == SQLITE_OK)
 		code = read_sums(store, resumed);
 	if (code == SQLITE_OK)
 		code = read_reasons(store, resumed);
-	if (code == SQLITE_OK)
-		code = mon_store_ask(store,
-				     "UPDATE run SET ended_ns=NULL,end_reason=NULL,"
-				     "target_status=NULL,complete=0 WHERE id=?",
-				     store->run_id, &changed);
 	return code;
 }
 
@@ -449,6 +443,17 @@ int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_r
 	*resumed_out = resumed;
 	resumed = (struct mon_run_resumed){0};
 	return 0;
+}
+
+int mon_store_reopen_run(struct mon_store *store)
+{
+	int64_t changed;
+	int code = mon_store_ask(store,
+				 "UPDATE run SET ended_ns=NULL,end_reason=NULL,"
+				 "target_status=NULL,complete=0 WHERE id=?",
+				 store->run_id, &changed);
+
+	return code == SQLITE_OK ? 0 : mon_store_failed(store, code);
 }
 
 uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring)

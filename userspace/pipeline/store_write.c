@@ -409,7 +409,7 @@ static int set_aside(struct writing *writing, const struct mon_record *record, c
 
 	writing->set_aside++;
 	/* Whose call it was can be told when the record got as far as naming it. */
-	if (record->size_bytes >= MON_CALL_EVENT_BARE_BYTES &&
+	if (record->data && record->size_bytes >= MON_CALL_EVENT_BARE_BYTES &&
 	    (call->kind == MON_EVENT_CALL || call->kind == MON_EVENT_CALL_TEXT) &&
 	    call->function < store->function_count)
 		store->credits[call->function * MON_STORE_CREDITS + MON_STORE_CREDIT_SET_ASIDE]++;

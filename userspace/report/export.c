@@ -102,6 +102,24 @@ size_t mon_export_utf8_length(const char *string)
 	return length;
 }
 
+/* Of a valid sequence of two or three bytes; 0 of any other. */
+static unsigned code_point(const unsigned char *text, size_t length)
+{
+	if (length == 2)
+		return (text[0] & 0x1fu) << 6 | (text[1] & 0x3fu);
+	if (length == 3)
+		return (text[0] & 0xfu) << 12 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+	return 0;
+}
+
+/* Valid, but it moves cursors or hides and turns what stands around it; as in base/text.c. */
+static bool acts_on_terminals(unsigned code)
+{
+	return (code >= 0x80 && code < 0xa0) || (code >= 0x200b && code <= 0x200f) ||
+	       (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) ||
+	       code == 0x061c || code == 0xfeff;
+}
+
 void mon_export_json_string(const char *string, FILE *out)
 {
 	const unsigned char *at = (const unsigned char *)string;
@@ -117,8 +135,8 @@ void mon_export_json_string(const char *string, FILE *out)
 			(void)fprintf(out, "\\%c", *at);
 		} else if (*at < 0x20 || *at == 0x7f) {
 			(void)fprintf(out, "\\u%04x", *at);
-		} else if (length == 2 && at[0] == 0xc2 && at[1] < 0xa0) {
-			(void)fprintf(out, "\\u%04x", at[1]); /* C1 controls move cursors too */
+		} else if (acts_on_terminals(code_point(at, length))) {
+			(void)fprintf(out, "\\u%04x", code_point(at, length));
 		} else {
 			(void)fwrite(at, 1, length, out);
 		}
