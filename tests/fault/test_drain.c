@@ -110,6 +110,9 @@ static void L01_ended_while_open_and_drained(void **state)
 	assert_each_once(CALLS);
 	assert_int_equal(db_int(database, "SELECT calls FROM functions"), CALLS);
 	assert_int_equal(db_int(database, "SELECT stored FROM functions"), CALLS);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM breaker_event WHERE from_state="
+					  "'closed' AND to_state='open' AND error_code<0"),
+			 1);
 	assert_int_equal(db_int(database, "SELECT sum(calls)=100000 AND sum(returns)=100000 FROM "
 					  "function_interval"),
 			 1);

@@ -128,7 +128,7 @@ static const char *sign_of(const struct mon_module *module, bool watched, bool m
 		return "its stacks move (Go)";
 	if (look.what)
 		return look.what;
-	return main && look.sigaltstack && catches_more(pid)
+	return (main || (watched && !look.harmless)) && look.sigaltstack && catches_more(pid)
 		       ? "it handles signals on another stack (sigaltstack)"
 		       : NULL;
 }

@@ -110,7 +110,8 @@ static int failed(const struct mon_error *error)
 	return error->exit_code ? (int)error->exit_code : MON_EXIT_RUNTIME;
 }
 
-static void say_start(const struct mon_monitor *monitor, const struct mon_config *config)
+/* Returns the number of the run. */
+static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_config *config)
 {
 	struct mon_description run;
 	char budget[32], size[32];
@@ -133,12 +134,13 @@ static void say_start(const struct mon_monitor *monitor, const struct mon_config
 	if (run.adopted)
 		mon_log(MON_LOG_INFO,
 			"goes on with run %llu, begun by an earlier monitor: it watches what that "
-			"one watched",
+			"one watched, whatever processes and globs are named now",
 			(unsigned long long)run.run_id);
 	else if (run.earlier_runs)
 		mon_log(MON_LOG_INFO, "run %llu in %s, %llu earlier kept",
 			(unsigned long long)run.run_id, MON_ESCAPED(run.output),
 			(unsigned long long)run.earlier_runs);
+	return (uint32_t)run.run_id;
 }
 
 /* Its exit status is ours, so its end is waited for, unwatched by now. -1: there is no command. */
@@ -177,7 +179,7 @@ static int run(const struct mon_config *config, bool strict)
 	if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
 		(void)sigaction(SIGHUP, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
-	say_start(running, config);
+	report.run = say_start(running, config);
 	live = mon_live_new(isatty(STDERR_FILENO));
 	result = mon_monitor_run(running, mon_live_show, live, &outcome, &error);
 	mon_live_free(live);

@@ -70,15 +70,20 @@ static void settle_books(struct mon_monitor *monitor, bool waits)
 static void leave_remains(struct mon_monitor *monitor, const struct mon_run_end *end,
 			  struct mon_outcome_of_run *outcome)
 {
+	struct mon_breaker_transition transitions[MON_WORKERS_TRANSITIONS_MAX];
 	struct mon_spool_stats spool;
 	struct mon_ring_stats ring;
+	size_t transition_count;
 	int result;
 
 	if (!monitor->spool)
 		return;
 	mon_ring_stats(monitor->ring, &ring);
+	transition_count = mon_workers_transitions(monitor->workers, transitions,
+						   MON_ARRAY_COUNT(transitions));
 	result = mon_remains_push(monitor->spool, ring.read, monitor->ledger,
-				  (uint32_t)monitor->watched.set.function_count, end);
+				  (uint32_t)monitor->watched.set.function_count, transitions,
+				  transition_count, end);
 	if (result)
 		mon_log(MON_LOG_WARNING, "the spool did not take the last counts: %s",
 			strerror(-result));

@@ -22,6 +22,12 @@ bool mon_remains_is(const struct mon_record *record, uint32_t function_count)
 		return false;
 	if (total->kind == MON_REMAINS_END)
 		return record->size_bytes == sizeof(struct mon_remains_end);
+	if (total->kind == MON_REMAINS_BREAKER) {
+		const struct mon_remains_breaker *breaker = record->data;
+
+		return record->size_bytes == sizeof(*breaker) &&
+		       breaker->from < MON_BREAKER_STATES && breaker->to < MON_BREAKER_STATES;
+	}
 	return total->kind == MON_REMAINS_TOTAL && record->size_bytes >= head &&
 	       total->function < function_count &&
 	       total->histogram_bytes <= MON_REMAINS_HISTOGRAM_MAX &&
@@ -68,8 +74,25 @@ static int push_total(struct mon_spool *spool, uint64_t position, const struct m
 			offsetof(struct mon_remains_total, histogram) + total.histogram_bytes);
 }
 
+static int push_transition(struct mon_spool *spool, uint64_t position,
+			   const struct mon_breaker_transition *transition)
+{
+	struct mon_remains_breaker breaker = {
+		.kind = MON_REMAINS_BREAKER,
+		.version = MON_REMAINS_VERSION,
+		.from = (uint8_t)transition->from,
+		.to = (uint8_t)transition->to,
+		.error = transition->error,
+		.at_ns = transition->at_ns,
+	};
+
+	(void)snprintf(breaker.cause, sizeof(breaker.cause), "%s", transition->cause);
+	return push_one(spool, position, &breaker, sizeof(breaker));
+}
+
 int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mon_ledger *ledger,
-		     uint32_t function_count, const struct mon_run_end *end)
+		     uint32_t function_count, const struct mon_breaker_transition *transitions,
+		     size_t transition_count, const struct mon_run_end *end)
 {
 	struct mon_remains_end last = {
 		.kind = MON_REMAINS_END,
@@ -81,6 +104,8 @@ int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mo
 
 	for (uint32_t i = 0; i < function_count && !result; i++, position += 8)
 		result = push_total(spool, position, ledger, i);
+	for (size_t i = 0; i < transition_count && !result; i++, position += 8)
+		result = push_transition(spool, position, &transitions[i]);
 	(void)snprintf(last.reason, sizeof(last.reason), "%s", end->reason ? end->reason : "");
 	return result ? result : push_one(spool, position, &last, sizeof(last));
 }

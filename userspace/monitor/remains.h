@@ -10,14 +10,16 @@
 
 #include "base/types.h"
 #include "control/ledger.h"
+#include "pipeline/breaker.h"
 #include "pipeline/record.h"
 #include "pipeline/spool.h"
 
 #include <stdbool.h>
 
 enum mon_remains_kind {
-	MON_REMAINS_TOTAL = 200, /* struct mon_remains_total, one for each function */
-	MON_REMAINS_END = 201,	 /* struct mon_remains_end, the last record of all */
+	MON_REMAINS_TOTAL = 200,   /* struct mon_remains_total, one for each function */
+	MON_REMAINS_END = 201,	   /* struct mon_remains_end, the last record of all */
+	MON_REMAINS_BREAKER = 202, /* struct mon_remains_breaker, one for each transition */
 };
 #define MON_REMAINS_VERSION 1
 #define MON_REMAINS_HISTOGRAM_MAX 1600 /* beyond it the buckets are left out */
@@ -40,12 +42,20 @@ struct mon_remains_end {
 	char reason[48];
 };
 
-/* Is it one of the two, and sound? */
+struct mon_remains_breaker {
+	uint8_t kind, version, from, to;
+	int32_t error;
+	uint64_t at_ns;
+	char cause[48];
+};
+
+/* Is it one of the three, and sound? */
 bool mon_remains_is(const struct mon_record *record, uint32_t function_count);
 
 /* Appends them, from @position on. 0 or what the spool says. */
 int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mon_ledger *ledger,
-		     uint32_t function_count, const struct mon_run_end *end);
+		     uint32_t function_count, const struct mon_breaker_transition *transitions,
+		     size_t transition_count, const struct mon_run_end *end);
 
 /* Tells the ledger what a MON_REMAINS_TOTAL holds. */
 void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledger);

@@ -17,6 +17,7 @@
 
 #define RUNS_MAX 4096
 #define BATCH_MAX MON_STORE_BATCH_MAX
+#define TRANSITIONS_MAX 64
 #define TRIES_MAX 5 /* of a push: a lock is waited for by the store itself */
 
 struct replay {
@@ -30,6 +31,9 @@ struct replay {
 	void *memory;		    /* MON_BUDGET_BATCH_BYTES */
 	struct mon_remains_end end;
 	bool ended;
+	struct mon_remains_breaker breakers[TRANSITIONS_MAX]; /* what `transitions` point into */
+	struct mon_breaker_transition transitions[TRANSITIONS_MAX];
+	size_t transition_count;
 	struct mon_replay_run run;
 };
 
@@ -56,6 +60,24 @@ static int resume_ledger(struct replay *replay, struct mon_error *error)
 	return 0;
 }
 
+static void take_transition(struct replay *replay, const struct mon_remains_breaker *told)
+{
+	size_t at = replay->transition_count;
+
+	if (at == TRANSITIONS_MAX)
+		return;
+	replay->transition_count++;
+	replay->breakers[at] = *told;
+	replay->breakers[at].cause[sizeof(told->cause) - 1] = '\0';
+	replay->transitions[at] = (struct mon_breaker_transition){
+		.at_ns = told->at_ns,
+		.from = told->from,
+		.to = told->to,
+		.cause = replay->breakers[at].cause,
+		.error = told->error,
+	};
+}
+
 /* Takes the run's own last words out of a batch and tells the ledger; the rest stays in order. */
 static size_t take_remains(struct replay *replay, size_t count)
 {
@@ -67,6 +89,8 @@ static size_t take_remains(struct replay *replay, size_t count)
 		if (mon_remains_is(record, replay->shape.function_count)) {
 			if (*(const uint8_t *)record->data == MON_REMAINS_TOTAL) {
 				mon_remains_apply(record, replay->ledger);
+			} else if (*(const uint8_t *)record->data == MON_REMAINS_BREAKER) {
+				take_transition(replay, record->data);
 			} else {
 				memcpy(&replay->end, record->data, sizeof(replay->end));
 				replay->end.reason[sizeof(replay->end.reason) - 1] = '\0';
@@ -155,6 +179,8 @@ static int write_end(struct replay *replay, struct mon_error *error)
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result, "the books are in use");
 	batch.tick = &tick;
+	batch.transitions = replay->transitions;
+	batch.transition_count = replay->transition_count;
 	result = push(replay, &batch, error);
 	if (result)
 		return result;

@@ -270,6 +270,23 @@ int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick)
 	do
 		result = mon_store_push(workers->options.store, &workers->batch);
 	while (result && ++tries < MON_WORKERS_TRIES && !mon_workers_past_deadline(workers));
+	if (!result)
+		workers->batch = (struct mon_batch){.records = workers->records};
 	mon_store_stats(workers->options.store, &workers->store_stats);
 	return result;
+}
+
+size_t mon_workers_transitions(struct mon_workers *workers,
+			       struct mon_breaker_transition *transitions_out, size_t max)
+{
+	size_t count = 0;
+
+	/* Those of the refused batch first; the writer is gone or in the store, not in its list. */
+	for (size_t i = 0; i < workers->batch.transition_count && count < max; i++)
+		transitions_out[count++] = workers->batch.transitions[i];
+	pthread_mutex_lock(&workers->lock);
+	for (size_t i = 0; i < workers->transition_count && count < max; i++)
+		transitions_out[count++] = workers->transitions[i];
+	pthread_mutex_unlock(&workers->lock);
+	return count;
 }

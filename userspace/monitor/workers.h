@@ -18,6 +18,9 @@
 #define MON_LEVEL_HIGH 0.9
 #define MON_LEVEL_LOW 0.7
 
+/* Transitions of the breaker that wait for the database. */
+#define MON_WORKERS_TRANSITIONS_MAX 64
+
 struct mon_workers;
 
 struct mon_workers_options {
@@ -77,6 +80,9 @@ void mon_workers_set_pressure(struct mon_workers *workers, bool pressed);
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns);
 /* Ends a drain at once, from any thread or a signal handler: the rest goes to the spool. */
 void mon_workers_hurry(struct mon_workers *workers);
+/* After drain: the breaker's transitions that the database did not take. Returns how many. */
+size_t mon_workers_transitions(struct mon_workers *workers,
+			       struct mon_breaker_transition *transitions_out, size_t max);
 /* After drain: one last tick, by the caller's thread, tried as often as the breaker would. */
 int mon_workers_write(struct mon_workers *workers, const struct mon_tick *tick);
 

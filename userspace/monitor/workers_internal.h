@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 
 #define MON_WORKERS_WAIT_NS (100 * MON_NS_PER_MS)
-#define MON_WORKERS_TRANSITIONS_MAX 64
 /* A batch is copied out of the ring: so many bytes of it, however many records that is. */
 #define MON_WORKERS_BATCH_BYTES MON_BUDGET_BATCH_BYTES
 #define MON_WORKERS_TRIES 5	/* of a drain while the breaker is closed */

@@ -419,7 +419,9 @@ static void print_ledger(const struct mon_report *report, const struct mon_table
 
 	for (size_t i = 0; i < report->functions.count; i++)
 		calls += report->functions.rows[i].calls;
-	(void)fprintf(report->out, "\nledger   %s =", mon_format_count(text, sizeof(text), calls));
+	/* Rows are committed with their batch, counts each second: only at the end are they one. */
+	(void)fprintf(report->out, "\nledger   %s %s", mon_format_count(text, sizeof(text), calls),
+		      report->run.complete ? "=" : "~");
 	for (size_t i = 0; i < mon_table_rows(ledger); i++) {
 		char name[64];
 
@@ -512,7 +514,9 @@ static void print_breaker(const struct mon_report *report, const struct mon_tabl
 	char text[32], escaped[256];
 
 	if (!mon_table_rows(events)) {
-		(void)fputs("breaker  closed throughout\n", report->out);
+		(void)fputs(report->run.complete ? "breaker  closed throughout\n"
+						 : "breaker  closed as far as was written\n",
+			    report->out);
 		return;
 	}
 	for (size_t i = 0; i < mon_table_rows(events); i++) {
