@@ -31,7 +31,9 @@ TARGET_FLAGS_recursion_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_longjmp_cet := -O0 -fcf-protection=full
 # All of the library, with the names of its own functions.
 TARGET_FLAGS_crypto := -Wno-deprecated-declarations
-TARGET_LIBS_crypto := -Wl,--whole-archive -l:libcrypto.a -Wl,--no-whole-archive -ldl
+# What the static library needs itself differs: Debian 13's compresses with zlib and zstd.
+TARGET_LIBS_crypto := -Wl,--whole-archive -l:libcrypto.a -Wl,--no-whole-archive \
+	$(shell sed -n 's/^Libs.private: *//p' /usr/lib/*/pkgconfig/libcrypto.pc 2>/dev/null) -ldl
 TARGET_FLAGS := -g -O1 -fno-inline -fno-ipa-sra -fno-ipa-cp -fno-optimize-sibling-calls \
 	-fno-omit-frame-pointer -fcf-protection=none -Wall -Wextra -Werror -pthread
 
