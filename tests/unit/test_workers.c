@@ -386,32 +386,6 @@ static void transitions_come_with_the_last_tick(void **state)
 	finish();
 }
 
-/* In the writer: its first write ends badly, and not before the drain has begun. */
-static void fail_once_the_drain_began(void)
-{
-	if (atomic_exchange(&held, true)) {
-		atomic_store(&path_disk.write_code, SQLITE_OK);
-		return;
-	}
-	while (!atomic_load(&path.workers->draining))
-		(void)sched_yield();
-	atomic_store(&path_disk.write_code, SQLITE_IOERR_WRITE);
-}
-
-/* Once the breaker that it opened was waited for twice, and a healthy disk was given up. */
-static void a_failure_during_the_drain_is_tried_again(void **state)
-{
-	(void)state;
-	start((struct path_options){
-		.spool_max_bytes = LARGE, .breaker = {.failures_max = 1}, .plain = true});
-	atomic_store(&held, false);
-	path_disk.on_write = fail_once_the_drain_began;
-	assert_int_equal(path_produce(&path, 10), 10);
-	finish();
-	assert_true(atomic_load(&held));
-	path_disk.on_write = NULL;
-}
-
 /* A batch has a bound in bytes: the writer then keeps positions in hand, which get spooled. */
 static void positions_in_hand_are_spooled(void **state)
 {
@@ -462,7 +436,6 @@ int main(void)
 		TEST(a_full_queue_does_not_silence_the_reader),
 		TEST(an_end_without_a_spool_says_what_is_left),
 		TEST(transitions_come_with_the_last_tick),
-		TEST(a_failure_during_the_drain_is_tried_again),
 		TEST(positions_in_hand_are_spooled),
 		TEST(ticks_are_written_without_calls),
 	};

@@ -235,9 +235,6 @@ void *mon_workers_write_all(void *argument)
 			tries = 0;
 			continue;
 		}
-		/* What was in hand when the drain began may have opened it since. */
-		if (atomic_load(&workers->draining) && mon_workers_override_breaker(workers))
-			continue;
 		if (gives_up(workers, &tries))
 			break;
 		/* Not permitted, or refused: nothing to do until time has passed. */
