@@ -201,11 +201,10 @@ static int set_keep_failed(struct mon_attach_options *options, const char *value
 
 static int set_max_records(struct mon_attach_options *options, const char *value)
 {
-	return add_rule(mon_rules_add_cap(&options->config.caps, value,
-					  &options->config.records_per_s),
-			"--max-records-per-sec",
-			"N (all functions together) or GLOB=N (each that matches), up to 1e9",
-			value);
+	return add_rule(
+		mon_rules_add_cap(&options->config.caps, value, &options->config.records_per_s),
+		"--max-records-per-sec",
+		"N (all functions together) or GLOB=N (each that matches), up to 1e9", value);
 }
 
 static int set_args(struct mon_attach_options *options, const char *value)

@@ -289,11 +289,11 @@ static int read_functions(struct mon_store *store, struct mon_function_set *set,
 		code = set->functions ? SQLITE_OK : SQLITE_NOMEM;
 	}
 	if (code == SQLITE_OK)
-		code = prepare(
-			store,
-			"SELECT id,module_id,symbol,name,aliases,offset,size,probe_offset,"
-			"source,mode,cost_class,note,failed_if FROM function WHERE run_id=? ORDER BY id",
-			store->run_id, 0, &statement);
+		code = prepare(store,
+			       "SELECT id,module_id,symbol,name,aliases,offset,size,probe_offset,"
+			       "source,mode,cost_class,note,failed_if FROM function WHERE run_id=? "
+			       "ORDER BY id",
+			       store->run_id, 0, &statement);
 	while (code == SQLITE_OK && (int64_t)set->function_count < count &&
 	       sqlite3_step(statement) == SQLITE_ROW) {
 		struct mon_function *function = &set->functions[set->function_count];

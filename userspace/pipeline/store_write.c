@@ -507,11 +507,11 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 				     store->function_base + total->function, total->wanted_ns,
 				     total->armed_ns, total->calls, total->returns, total->failed,
 				     estimated);
-	return mon_store_run(store, MON_STORE_TOTAL, types,
-			     store->function_base + total->function, total->wanted_ns,
-			     total->armed_ns, total->calls, total->returns, total->failed,
-			     total->total_ns, total->self_ns, total->min_ns, total->max_ns,
-			     (const void *)total->histogram, total->histogram_bytes, estimated);
+	return mon_store_run(store, MON_STORE_TOTAL, types, store->function_base + total->function,
+			     total->wanted_ns, total->armed_ns, total->calls, total->returns,
+			     total->failed, total->total_ns, total->self_ns, total->min_ns,
+			     total->max_ns, (const void *)total->histogram, total->histogram_bytes,
+			     estimated);
 }
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
@@ -524,18 +524,16 @@ static int write_interval(struct mon_store *store, const struct mon_interval *in
 	if (!interval->returns && !interval->histogram_bytes)
 		memcpy(types + 7, "nnnn", 4);
 	if (!interval->returns && !interval->histogram_bytes)
-		return mon_store_run(store, MON_STORE_INTERVAL, types,
-				     store->function_base + interval->function,
-				     mon_store_since(store, interval->start_ns),
-				     interval->length_ns, interval->armed_ns, interval->calls,
-				     interval->returns, interval->failed);
-	return mon_store_run(store, MON_STORE_INTERVAL, types,
-			     store->function_base + interval->function,
-			     mon_store_since(store, interval->start_ns), interval->length_ns,
-			     interval->armed_ns, interval->calls, interval->returns,
-			     interval->failed, interval->total_ns, interval->self_ns,
-			     interval->max_ns, (const void *)interval->histogram,
-			     interval->histogram_bytes);
+		return mon_store_run(
+			store, MON_STORE_INTERVAL, types, store->function_base + interval->function,
+			mon_store_since(store, interval->start_ns), interval->length_ns,
+			interval->armed_ns, interval->calls, interval->returns, interval->failed);
+	return mon_store_run(
+		store, MON_STORE_INTERVAL, types, store->function_base + interval->function,
+		mon_store_since(store, interval->start_ns), interval->length_ns, interval->armed_ns,
+		interval->calls, interval->returns, interval->failed, interval->total_ns,
+		interval->self_ns, interval->max_ns, (const void *)interval->histogram,
+		interval->histogram_bytes);
 }
 
 static int write_tick(struct mon_store *store, const struct mon_tick *tick)
