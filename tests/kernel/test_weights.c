@@ -465,7 +465,6 @@ static void records_are_capped(void **state)
 		seconds = to_ns / MON_NS_PER_S - from_ns / MON_NS_PER_S + 1;
 		counters = watch_counters(&watch, 0);
 		assert_in_range(counters.emitted, cases[at].most, seconds * cases[at].most);
-		assert_int_equal(counters.emitted % cases[at].most, 0);
 		assert_int_equal(counters.rate_cap, 5000 - counters.emitted);
 		watch_free(&watch);
 		watch = (struct watch){0};
