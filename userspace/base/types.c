@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/types.h"
 
-#include "bpf/policy.h"
-
 #include <stdlib.h>
 
 const char *mon_mode_name(enum mon_mode mode)

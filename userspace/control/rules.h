@@ -7,6 +7,7 @@
 #ifndef MON_RULES_H
 #define MON_RULES_H
 
+#include "bpf/counters.h"
 #include "bpf/policy.h"
 
 #include <stdbool.h>

@@ -13,7 +13,6 @@
 #include "base/cleanup.h"
 #include "base/histogram.h"
 #include "base/text.h"
-#include "bpf/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>
