@@ -437,6 +437,59 @@ static void self_time_is_not_known_around_skipped_calls(void **state)
 	assert_int_equal(watch_counters(&watch, 1).returns, session ? 0 : 23);
 }
 
+static uint64_t known_self, known_caller;
+
+/* Each watched_call calls watched_inner once: what is told of them must be so. */
+static void check_pair(const struct mon_record *record)
+{
+	const struct mon_call_event *call = record->data;
+
+	if (call->function == 0 && !(call->flags & MON_CALL_SELF_UNKNOWN)) {
+		known_self++;
+		assert_true(call->child_ns > 0);
+	}
+	if (call->function == 1 && !(call->flags & MON_CALL_CALLER_UNKNOWN)) {
+		known_caller++;
+		assert_int_equal(call->caller, 0);
+	}
+}
+
+/* Policies change as fast as can be while calls are made: no return is taken for another's. */
+static void returns_are_skipped_now_and_then(void **state)
+{
+	static const char *const symbols[] = {"watched_call", "watched_inner", NULL};
+	const struct mon_policy policies[] = {
+		{.sample = MON_SAMPLE_ALL},
+		{.sample = mon_sample_word(2), .flags = MON_POLICY_NO_RETURN},
+		{.sample = MON_SAMPLE_NONE, .flags = MON_POLICY_NO_RETURN},
+		{.sample = mon_sample_word(2)},
+	};
+	struct mon_capture_options options = watch_options(MODE(state));
+	char path[PATH_MAX];
+	unsigned flips = 0;
+
+	options.may_skip_returns = true;
+	known_self = known_caller = 0;
+	watch.on_record = check_pair;
+	functions_add(&watch.set, target_path("calls", path, sizeof(path)), symbols);
+	target = target_start("calls", "100000", NULL);
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+	target_go(target);
+	while (!process_try_line(target_process(target), PROCESS_STDOUT, "done", 0)) {
+		mon_capture_write_policy(watch.capture, flips % 2, policies[flips / 2 % 4]);
+		flips++;
+		watch_read(&watch);
+	}
+	close_bursts();
+	assert_true(flips > 20);
+	assert_int_equal(watch_counters(&watch, 0).calls, 100000);
+	assert_int_equal(watch_counters(&watch, 1).calls, 100000);
+	assert_true(known_self > 0 && known_caller > 0);
+	print_message("%u changes, self time known of %llu calls, caller of %llu\n", flips,
+		      (unsigned long long)known_self, (unsigned long long)known_caller);
+}
+
 /* --- caps ------------------------------------------------------------------------------- */
 
 /* In as many seconds of the clock as the burst touches: that often a cap, and not once more. */
@@ -503,6 +556,7 @@ int main(int argc, char **argv)
 		{"slow_calls_are_kept", slow_calls_are_kept},
 		{"awaited_calls_that_never_return", awaited_calls_that_never_return},
 		{"returns_are_skipped_for_a_while", returns_are_skipped_for_a_while},
+		{"returns_are_skipped_now_and_then", returns_are_skipped_now_and_then},
 		{"self_time_is_not_known_around_skipped_calls",
 		 self_time_is_not_known_around_skipped_calls},
 		{"records_are_capped", records_are_capped},
