@@ -30,6 +30,16 @@ enum mon_reason {
 	MON_REASON_COUNT /* array bound; slot 0 is unused */
 };
 
+/* Which returned values say that a call failed. The first three look at the low 32 bits. */
+enum mon_failed_if {
+	MON_FAILED_NEVER,
+	MON_FAILED_NEGATIVE,   /* ret<0 */
+	MON_FAILED_ZERO,       /* ret==0 */
+	MON_FAILED_NOT_ZERO,   /* ret!=0 */
+	MON_FAILED_NEGATIVE64, /* ret64<0 */
+	MON_FAILED_IFS
+};
+
 /*
  * One for each function and CPU, at index function * cpu_count + cpu. Every field but min, max
  * and recent_max is a sum over the life of the run; updates are atomic because a program can be
@@ -38,11 +48,13 @@ enum mon_reason {
  * A call is counted once in `calls`; if it was chosen it is then counted once in `emitted`
  * (its record is in the ring) or in one of the refusals. So, when nothing is open,
  * calls = emitted + sampled_out + rate_cap + size_cap + ring_full + gate_closed + frame_refused.
+ * Where returns are skipped (MON_POLICY_NO_RETURN) a chosen call counts `weight` times in returns,
+ * failed, total and the histogram.
  */
 struct mon_counters {
 	__u64 calls;
 	__u64 returns; /* finished calls: what total, self, min, max and the histogram are of */
-	__u64 failed;
+	__u64 failed;  /* returned what the function's enum mon_failed_if says */
 	__u64 total_ns;
 	__u64 self_ns;
 	__u64 min_ns; /* 0: none yet; a call of 0 ns counts as 1 */
@@ -69,9 +81,19 @@ struct mon_counters {
 	(1 + 8 * (MON_HISTOGRAM_LAST_OCTAVE - MON_HISTOGRAM_FIRST_OCTAVE + 1))
 #define MON_HISTOGRAM_BUCKETS (MON_HISTOGRAM_OVERFLOW + 1)
 #define MON_HISTOGRAM_SLOTS 236 /* rounded up, so that the next function's stays aligned */
+#define MON_HISTOGRAM_MARKS MON_HISTOGRAM_BUCKETS /* slot of enum mon_mark */
 
 struct mon_histogram {
 	__u32 buckets[MON_HISTOGRAM_SLOTS]; /* may wrap between two reads only if 4e9 calls do */
+};
+
+/* What was ever true of a function in this run: set by the programs, never cleared. */
+enum mon_mark {
+	/* Returns of some calls were not followed: all but `calls` are estimates (`failed`, too).
+	 */
+	MON_MARK_ESTIMATED = 1 << 0,
+	/* Some call had calls inside that nobody knows of: it is in total_ns, not in self_ns. */
+	MON_MARK_SELF_UNKNOWN = 1 << 1,
 };
 
 /* Processes forked by a watched one, newest overwriting oldest. */
@@ -95,7 +117,7 @@ struct mon_run_counters {
 
 _Static_assert(sizeof(struct mon_counters) == 128, "two cache lines, none shared");
 _Static_assert(sizeof(struct mon_histogram) == 944, "layout");
-_Static_assert(MON_HISTOGRAM_BUCKETS <= MON_HISTOGRAM_SLOTS, "layout");
+_Static_assert(MON_HISTOGRAM_MARKS < MON_HISTOGRAM_SLOTS, "layout");
 _Static_assert(sizeof(struct mon_run_counters) == 128, "layout");
 
 #endif

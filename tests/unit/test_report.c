@@ -99,7 +99,8 @@ static sqlite3 *open_fixture(void)
 		"(3,3,2,'malloc','malloc',NULL,100,64,100,'session','stack switching: entries "
 		"only'),"
 		"(4,3,1,'half','half',NULL,9000,10,9000,'session',NULL);"
-		"INSERT INTO function_total VALUES"
+		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
+		"total_ns,self_ns,min_ns,max_ns,histogram) VALUES"
 		"(1,30000000000,30000000000,2943600,2943600,12,13100000000,10300000000,200,"
 		" 41000000,NULL),"
 		"(2,30000000000,30000000000,6043260,6043260,NULL,2140000000,2140000000,100,1900000,"
@@ -109,7 +110,8 @@ static sqlite3 *open_fixture(void)
 		"WITH RECURSIVE n(i) AS (VALUES(10) UNION ALL SELECT i+1 FROM n WHERE i<18)"
 		"INSERT INTO function(id,run_id,module_id,symbol,name,offset,probe_offset,mode)"
 		" SELECT i,3,1,'small'||i,'small'||i,20000+i,20000+i,'session' FROM n;"
-		"INSERT INTO function_total SELECT "
+		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
+		"total_ns,self_ns,min_ns,max_ns,histogram) SELECT "
 		"id,30000000000,30000000000,1,1,NULL,300-id,300-id,"
 		" 300-id,300-id,NULL FROM function WHERE id>=10;"
 		"INSERT INTO ledger VALUES(1,1,3,NULL,NULL),(1,3,2943590,NULL,NULL),"
@@ -467,6 +469,47 @@ static void a_killed_run_is_told_from_a_running_one(void **state)
 	assert_int_equal(unlink(lock_path), 0);
 }
 
+/* Times of sampled calls are estimates and say so; what is not known is a dash; calls are exact. */
+static void estimated_times(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *callers = NULL;
+	MON_FREE char *json = NULL;
+	struct mon_error error;
+
+	(void)state;
+	run_sql(database, "UPDATE function_total SET estimated=1, self_ns=NULL WHERE function_id=1;"
+			  "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
+	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
+	assert_non_null(strstr(text, "2,943,600   98,120   ~13.1s        -  ~4.45us"));
+	assert_non_null(strstr(text, "\n~ times: estimated from the sampled calls"));
+	assert_int_equal(report((struct mon_report_options){.callers = true}, &callers, &error), 0);
+	assert_non_null(strstr(callers, "\n?       lookup()"));
+	assert_int_equal(
+		report((struct mon_report_options){.format = MON_REPORT_JSON}, &json, &error), 0);
+	assert_non_null(strstr(json, "\"self_ns\": null"));
+	assert_non_null(strstr(json, "\"times_estimated\": true"));
+	sqlite3_close(database);
+}
+
+/* A file of minor 0 has no such column. */
+static void a_file_of_before(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *old = NULL;
+	struct mon_error error;
+
+	(void)state;
+	assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+	run_sql(database, "DROP VIEW functions; DROP VIEW unbalanced;"
+			  "ALTER TABLE function_total DROP COLUMN estimated");
+	assert_int_equal(report((struct mon_report_options){0}, &old, &error), 0);
+	assert_string_equal(old, text);
+	sqlite3_close(database);
+}
+
 static void reads_while_another_writes(void **state)
 {
 	sqlite3 *database = open_fixture();
@@ -554,6 +597,8 @@ int main(void)
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
+		cmocka_unit_test(estimated_times),
+		cmocka_unit_test(a_file_of_before),
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),

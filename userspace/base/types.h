@@ -34,6 +34,9 @@ enum mon_cost_class {
 };
 const char *mon_cost_class_name(enum mon_cost_class cost); /* NULL, "emulated", "single-step" */
 
+/* enum mon_failed_if as it is written: "ret<0", "ret==0", "ret!=0", "ret64<0"; else NULL. */
+const char *mon_failed_if_name(unsigned failed_if);
+
 struct mon_module {
 	char *path;	 /* as the target sees it */
 	char *open_path; /* how the monitor reaches the same inode (/proc/PID/map_files/…) */
@@ -54,6 +57,7 @@ struct mon_function {
 	const char *source; /* static text: "symtab" or "dynsym" */
 	enum mon_cost_class cost; /* at the probe */
 	const char *placement;	  /* static text: why the probe is where it is, or NULL */
+	const char *failed_if;	  /* static text: what counts as a failure; NULL: nothing does */
 	bool returns;		  /* a return probe is attached too */
 	char *note;		  /* why something about it is special, or NULL */
 	int attach_error;	  /* 0, or the errno that attaching it gave: it is not watched */
@@ -92,6 +96,7 @@ struct mon_total {
 	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	const uint8_t *histogram; /* BLOB (base/histogram.h). NULL: no memory; keep the old */
 	size_t histogram_bytes;
+	uint32_t marks; /* enum mon_mark */
 };
 
 /* The difference between two totals: a row of `function_interval`. */
@@ -101,6 +106,7 @@ struct mon_interval {
 	uint64_t calls, returns, failed, total_ns, self_ns, max_ns;
 	const uint8_t *histogram; /* NULL: its durations are in a later interval's */
 	size_t histogram_bytes;
+	uint32_t marks; /* enum mon_mark, of the run so far */
 };
 
 /* What the intervals of a run add up to for one function, as its database has it. */

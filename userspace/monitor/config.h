@@ -6,6 +6,7 @@
 #include "attach/placement.h"
 #include "base/types.h"
 #include "bpf/event.h"
+#include "control/rules.h"
 #include "control/sampler.h"
 #include "pipeline/store.h"
 
@@ -23,14 +24,18 @@ struct mon_config {
 	const char *output;
 	uint64_t duration_ns; /* 0: until stopped */
 	enum mon_mode mode;
-	bool force_returns, counts_only; /* --stats counts: entries only */
-	bool keep_none;			 /* -c: exact statistics, no records */
+	bool force_returns;
+	bool counts_only; /* --stats counts: no return is followed that need not be */
+	bool keep_none;	  /* -c: exact statistics, no records */
 	uint32_t arg_count;
 	uint32_t text_count; /* of arguments 1..6, each once */
 	struct mon_text_choice texts[MON_TEXTS_MAX];
 	uint32_t capture_bytes; /* of each text, at most; bpf/text.h bounds it */
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
+	struct mon_rules slow, failed, caps; /* --keep-slow, --failed, --max-records-per-sec */
+	bool keep_failed;
+	uint32_t records_per_s; /* of all functions together; 0: no cap */
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */
