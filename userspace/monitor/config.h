@@ -31,6 +31,7 @@ struct mon_config {
 	uint32_t capture_bytes; /* of each text, at most; bpf/text.h bounds it */
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
+	bool print;					   /* each stored call a line on stdout */
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */
