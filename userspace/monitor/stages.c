@@ -33,6 +33,7 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 									config->capture_bytes)
 						 : 0,
 		.symbols_bytes = mon_watched_bytes(&monitor->watched),
+		.print_bytes = config->print ? MON_PRINT_BYTES : 0,
 	};
 	char least[32], limit[32];
 	static const enum mon_budget_part fixed[] = {MON_BUDGET_PROCESS, MON_BUDGET_RING,

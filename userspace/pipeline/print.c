@@ -13,7 +13,6 @@
 #include "base/budget.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "pipeline/print_line.h"
 
 #include <errno.h>
 #include <pthread.h>
