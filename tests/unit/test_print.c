@@ -22,10 +22,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define STARTED_NS (5 * MON_NS_PER_S)
 #define PIPE_BYTES 4096
+#define SMALL MON_PRINT_BUFFER_BYTES_MIN
 #define MANY 4000 /* lines: more than a pipe and the smallest buffer hold */
 
 static struct mon_function functions[] = {
@@ -142,9 +144,10 @@ static void hostile_names_are_escaped(void **state)
 
 	(void)state;
 	name_thread("\033]0;x\a\n\xff\"end-of-it"); /* 16 bytes, no NUL among them */
-	assert_line(&call, MON_CALL_EVENT_BARE_BYTES,
-		    "    1.234567890 4242/4243 \\x1b]0;x\\x07\\x0a\\xff\"end-of- evil\\x1b[2J\\x0a()"
-		    " = 7 310ns\n");
+	assert_line(
+		&call, MON_CALL_EVENT_BARE_BYTES,
+		"    1.234567890 4242/4243 \\x1b]0;x\\x07\\x0a\\xff\"end-of- evil\\x1b[2J\\x0a()"
+		" = 7 310ns\n");
 }
 
 struct text_call {
@@ -207,7 +210,7 @@ static int ends[2]; /* of the pipe: reads, writes */
 static struct mon_call_event calls[MANY];
 static struct mon_record records[MANY];
 
-static struct mon_printer *printer_of(uint64_t mark)
+static struct mon_printer *printer_of(uint64_t mark, uint32_t buffer_bytes)
 {
 	const struct mon_printer_options options = {
 		.fd = ends[1],
@@ -215,7 +218,7 @@ static struct mon_printer *printer_of(uint64_t mark)
 		.started_ns = STARTED_NS,
 		.mark = mark,
 		.path = "m\n.db",
-		.buffer_bytes = MON_PRINT_BUFFER_BYTES_MIN,
+		.buffer_bytes = buffer_bytes,
 	};
 	struct mon_printer *printer = NULL;
 
@@ -317,7 +320,7 @@ static uint64_t read_lines(const char *text, uint64_t *missing_out)
 
 static void lines_come_in_stored_order_once(void **state)
 {
-	struct mon_printer *printer = printer_of(0);
+	struct mon_printer *printer = printer_of(0, SMALL);
 	struct mon_printer_stats stats;
 	uint64_t missing;
 	MON_FREE char *text = NULL;
@@ -340,7 +343,7 @@ static void lines_come_in_stored_order_once(void **state)
 
 static void what_was_stored_before_is_not_printed(void **state)
 {
-	struct mon_printer *printer = printer_of(records[9].end);
+	struct mon_printer *printer = printer_of(records[9].end, SMALL);
 	struct mon_printer_stats stats;
 	MON_FREE char *text = NULL;
 
@@ -355,7 +358,7 @@ static void what_was_stored_before_is_not_printed(void **state)
 /* Pipe and buffer fill up, print() returns all the same; the gap is named where it is. */
 static void a_slow_reader_gets_a_gap_with_a_number(void **state)
 {
-	struct mon_printer *printer = printer_of(0);
+	struct mon_printer *printer = printer_of(0, SMALL);
 	struct mon_printer_stats stats;
 	uint64_t lines, missing;
 	MON_FREE char *text = NULL;
@@ -373,9 +376,44 @@ static void a_slow_reader_gets_a_gap_with_a_number(void **state)
 	assert_false(stats.stuck || stats.closed);
 }
 
+/*
+ * A little room is not enough to go on: the gap would be told again and again, or lines would
+ * follow that nobody could place.
+ */
+static void after_a_gap_lines_wait_for_room(void **state)
+{
+	struct mon_printer *printer = printer_of(0, 4 * SMALL);
+	struct mon_printer_stats stats;
+	uint64_t lines, missing;
+	char page[2 * PIPE_BYTES];
+	size_t taken = 0;
+	MON_FREE char *text = NULL;
+	char *whole = NULL;
+	int there = 0;
+
+	(void)state;
+	print(printer, 0, 2000);
+	while (taken < PIPE_BYTES) {
+		ssize_t got = read(ends[0], page + taken, PIPE_BYTES);
+
+		assert_true(got > 0);
+		taken += (size_t)got;
+	}
+	while (!there) /* until the next piece is in the pipe: there is room for it */
+		assert_int_equal(ioctl(ends[0], FIONREAD, &there), 0);
+	print(printer, 2000, 2010);
+	text = finish_and_read(printer, &stats);
+	mon_printer_free(printer);
+	assert_true(asprintf(&whole, "%.*s%s", (int)taken, page, text) > 0);
+	lines = read_lines(whole, &missing);
+	free(whole);
+	assert_int_equal(lines + missing, 2010);
+	assert_int_equal(stats.not_printed, missing);
+}
+
 static void a_reader_that_stopped_is_given_up(void **state)
 {
-	struct mon_printer *printer = printer_of(0);
+	struct mon_printer *printer = printer_of(0, SMALL);
 	struct mon_printer_stats stats;
 
 	(void)state;
@@ -393,7 +431,7 @@ static void a_reader_that_stopped_is_given_up(void **state)
 
 static void a_reader_that_is_gone_is_counted(void **state)
 {
-	struct mon_printer *printer = printer_of(0);
+	struct mon_printer *printer = printer_of(0, SMALL);
 	struct mon_printer_stats stats;
 
 	(void)state;
@@ -421,6 +459,7 @@ int main(void)
 		PIPE(lines_come_in_stored_order_once),
 		PIPE(what_was_stored_before_is_not_printed),
 		PIPE(a_slow_reader_gets_a_gap_with_a_number),
+		PIPE(after_a_gap_lines_wait_for_room),
 		PIPE(a_reader_that_stopped_is_given_up),
 		PIPE(a_reader_that_is_gone_is_counted),
 	};

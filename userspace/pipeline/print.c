@@ -21,6 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A blocking write returns when all is written: small, so that a slow reader is seen to get on. */
+#define PIECE_BYTES 4096
+
 struct mon_printer {
 	struct mon_printer_options options;
 	char path[1024];
@@ -43,14 +46,16 @@ struct mon_printer {
 	bool closed, ending;
 };
 
-/* Under the lock. What write(2) may take now, in one piece. */
+/* Under the lock. What write(2) is given next. */
 static size_t piece(const struct mon_printer *printer, const char **at_out)
 {
 	uint32_t at = (uint32_t)(printer->tail % printer->size);
-	uint64_t there = printer->head - printer->tail;
+	uint64_t length = printer->head - printer->tail;
 
 	*at_out = printer->buffer + at;
-	return there < printer->size - at ? there : printer->size - at;
+	if (length > printer->size - at)
+		length = printer->size - at;
+	return length < PIECE_BYTES ? length : PIECE_BYTES;
 }
 
 static void *write_lines(void *context)
