@@ -127,8 +127,7 @@ static void the_age_of_an_open_call_grows(void **state)
 	assert_true(second_ns > first_ns);
 
 	/* The view tells of it once it is open for a second. */
-	(void)monitor_wait_line(monitor, "! watched_blocks: 1 call open for ",
-				PROCESS_TIMEOUT_MS);
+	(void)monitor_wait_line(monitor, "! watched_blocks: 1 call open for ", PROCESS_TIMEOUT_MS);
 	(void)snprintf(line, sizeof(line), " in tid %d (killed)", (int)target_pid(target));
 	assert_true(monitor_count_lines(monitor, line) > 0);
 	text = ask("status", NULL, NULL);

@@ -241,8 +241,8 @@ static void calls_that_never_returned_are_told(void **state)
 	check_golden("open", (struct mon_report_options){.open = true});
 	check_golden("open-csv",
 		     (struct mon_report_options){.open = true, .format = MON_REPORT_CSV});
-	check_golden("open-function",
-		     (struct mon_report_options){.open = true, .function = "lookup()", .wide = true});
+	check_golden("open-function", (struct mon_report_options){
+					      .open = true, .function = "lookup()", .wide = true});
 	check_golden("open-head", (struct mon_report_options){.head_only = true});
 }
 

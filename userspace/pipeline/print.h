@@ -20,8 +20,9 @@
 
 #define MON_PRINT_BUFFER_BYTES_DEFAULT (512u << 10)
 #define MON_PRINT_BUFFER_BYTES_MIN (16u << 10) /* a few lines of the longest kind */
-#define MON_PRINT_BYTES (MON_PRINT_BUFFER_BYTES_DEFAULT + MON_PRINT_NAMES_BYTES) /* all it takes \
-										  */
+#define MON_PRINT_BYTES                                                          \
+	(MON_PRINT_BUFFER_BYTES_DEFAULT + MON_PRINT_NAMES_BYTES) /* all it takes \
+								  */
 #define MON_PRINT_FINISH_NS MON_NS_PER_S /* a reader that takes nothing for so long is gone */
 
 struct mon_budget;
