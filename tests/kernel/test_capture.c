@@ -295,22 +295,29 @@ static void open_call(void **state)
 	const struct mon_capture_options options = watch_options(MODE(state));
 	struct target *target = target_start("killed", NULL);
 	struct mon_open_calls open[2];
+	struct mon_open_list list;
 	mon_ns now_ns, oldest_ns;
 
 	functions_of("killed", symbols);
 	watch_open(&watch, &options);
 	watch_attach(&watch, target_pid(target));
-	assert_int_equal(mon_capture_read_open(watch.capture, open), 0);
+	assert_int_equal(mon_capture_read_open(watch.capture, open, &list), 0);
 	assert_int_equal(open[0].count + open[1].count, 0);
 	target_go(target);
 	(void)target_wait_line(target, "blocked", PROCESS_TIMEOUT_MS);
 	now_ns = mon_clock_now(&mon_clock_system);
-	assert_int_equal(mon_capture_read_open(watch.capture, open), 0);
+	assert_int_equal(mon_capture_read_open(watch.capture, open, &list), 0);
 	assert_int_equal(open[0].count, 0);
 	assert_int_equal(open[1].count, 1);
 	assert_int_equal(open[0].oldest_ns, 0);
 	assert_int_equal(open[1].tid, target_pid(target));
+	assert_int_equal(open[1].pid, target_pid(target));
 	oldest_ns = open[1].oldest_ns;
+	assert_int_equal(list.count, 1);
+	assert_int_equal(list.calls[0].function, 1);
+	assert_int_equal(list.calls[0].start_ns, oldest_ns);
+	assert_int_equal(list.calls[0].caller, MON_FUNCTION_NONE);
+	assert_int_equal(list.calls[0].depth, 0);
 	assert_true(oldest_ns && oldest_ns < now_ns);
 	assert_int_equal(mon_capture_flush_open(watch.capture), -EBUSY);
 	watch_close_probes(&watch);
@@ -321,7 +328,7 @@ static void open_call(void **state)
 	assert_int_equal(watch.records[1].in_flight, 1);
 	assert_int_equal(watch.records[1].last.start_ns, oldest_ns);
 	/* It is told once. */
-	assert_int_equal(mon_capture_read_open(watch.capture, open), 0);
+	assert_int_equal(mon_capture_read_open(watch.capture, open, &list), 0);
 	assert_int_equal(open[1].count, 0);
 	assert_int_equal(target_finish(target), 0);
 }

@@ -221,6 +221,33 @@ static void screens_are_as_expected(void **state)
 	check_golden("run1", (struct mon_report_options){.run = 1});
 }
 
+/* Oldest first, whatever order they were written in; how long is known of the end's only. */
+static void calls_that_never_returned_are_told(void **state)
+{
+	sqlite3 *database = open_fixture();
+
+	(void)state;
+	check_golden("open-none", (struct mon_report_options){.open = true});
+	run_sql(database,
+		"INSERT INTO call VALUES"
+		"(4,27700000000,NULL,NULL,1,NULL,1,0,1,32,NULL,5,6,NULL,NULL,NULL,NULL),"
+		"(5,3000000000,NULL,NULL,2,1,1,1,1,8,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(6,4000000000,NULL,NULL,1,NULL,1,0,1,16,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(7,5000000000,NULL,NULL,1,NULL,1,0,1,4,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(8,6000000000,NULL,NULL,1,NULL,1,0,1,2,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(9,7000000000,NULL,NULL,3,NULL,1,0,1,1,NULL,NULL,NULL,NULL,NULL,NULL,NULL);"
+		"INSERT INTO batch VALUES(2,3,4,9,3000000000,27700000000);"
+		"INSERT INTO ledger VALUES(1,6,1,NULL,NULL),(2,8,1,NULL,NULL),(1,8,2,NULL,NULL),"
+		" (1,7,1,NULL,NULL),(1,15,70,NULL,NULL)");
+	sqlite3_close(database);
+	check_golden("open", (struct mon_report_options){.open = true});
+	check_golden("open-csv",
+		     (struct mon_report_options){.open = true, .format = MON_REPORT_CSV});
+	check_golden("open-function", (struct mon_report_options){
+					      .open = true, .function = "lookup()", .wide = true});
+	check_golden("open-head", (struct mon_report_options){.head_only = true});
+}
+
 static void function_is_found_by_any_of_its_names(void **state)
 {
 	static const char *const names[] = {"lookup()", "_Z6lookupv", "other", "look*",
@@ -559,6 +586,7 @@ static void wrong_usage_exits_2(void **state)
 	assert_int_equal(command("--slowest", "0"), MON_EXIT_USAGE);
 	assert_int_equal(command("--since", "soon"), MON_EXIT_USAGE);
 	assert_int_equal(command("--json", "--csv"), MON_EXIT_USAGE);
+	assert_int_equal(command("--open", "--callers"), MON_EXIT_USAGE);
 	assert_int_equal(command("file.db", NULL), MON_EXIT_USAGE);
 	assert_int_equal(command("-i", "build/nothing.db"), MON_EXIT_UNAVAILABLE);
 }
@@ -589,6 +617,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(screens_are_as_expected),
+		cmocka_unit_test(calls_that_never_returned_are_told),
 		cmocka_unit_test(function_is_found_by_any_of_its_names),
 		cmocka_unit_test(what_cannot_be_read_is_said),
 		cmocka_unit_test(hostile_values_do_no_harm),

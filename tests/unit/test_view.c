@@ -50,13 +50,15 @@ static struct mon_view view(void)
 		.rows_shown = rows,
 		.row_count = MON_ARRAY_COUNT(rows),
 		.function_count = MON_ARRAY_COUNT(rows),
-		.oldest = &rows[1],
+		.open_known = true,
+		.open = {{.row = &rows[1], .comm = "redis-server"}},
+		.open_count = 1,
 	};
 }
 
 #define FIGURES "00:00:12  201,444 calls/s  kept 2,016/s  db 1.70M  lost 1,234  breaker closed"
 #define MORE "memory 21.0M/64.0M  ring 2 %  queue 0 %  spool 0"
-#define OLDEST "! call: 1 call open for 2.30s in thread 4242\n"
+#define OLDEST "! call: 1 call open for 2.30s in tid 4242 (redis-server)\n"
 #define SCREEN                                                                         \
 	FIGURES "\n" MORE "\n\n"                                                       \
 		"FUNCTION      CALLS/s     P50     P99     MAX  SELF/s  OPEN  KEPT\n"  \
@@ -75,7 +77,7 @@ static void a_line_each_ten_seconds_elsewhere(void **state)
 	now.elapsed_ns += 9 * MON_NS_PER_S;
 	mon_live_show(&now, live); /* too early */
 	now.elapsed_ns += MON_NS_PER_S;
-	now.oldest = NULL;
+	now.open_count = 0;
 	mon_live_show(&now, live);
 	mon_live_free(live);
 	assert_string_equal(heard(),
@@ -109,7 +111,7 @@ static void lines_scroll_above_the_screen(void **state)
 	mon_live_show(&now, live);
 	mon_log(MON_LOG_INFO, "between");
 	now.row_count = 1;
-	now.oldest = NULL;
+	now.open_count = 0;
 	mon_live_show(&now, live);
 	mon_log(MON_LOG_INFO, "after");
 	mon_live_free(live);
@@ -122,18 +124,45 @@ static void lines_scroll_above_the_screen(void **state)
 			    SMALL "\033[5A\r\033[Jafter\n" SMALL);
 }
 
-static void a_call_that_just_began_is_not_told(void **state)
+static void no_memory_for_a_view_is_no_view(void **state)
+{
+	const struct mon_view now = view();
+
+	(void)state;
+	listen_to_stderr();
+	mon_live_show(&now, NULL);
+	assert_string_equal(heard(), "");
+}
+
+/* As many as the view names, whatever the threads call themselves. */
+static void each_oldest_call_has_a_line(void **state)
 {
 	struct mon_live *live = mon_live_new(false);
 	struct mon_view now = view();
 
 	(void)state;
-	now.at_ns = rows[1].open.oldest_ns + 999 * MON_NS_PER_MS;
+	now.open[1] = (struct mon_view_open){.row = &rows[1], .comm = "\033[2J\n"};
+	now.open_count = 2;
 	listen_to_stderr();
 	mon_live_show(&now, live);
-	mon_live_show(&now, NULL); /* no memory for a view: the run goes on without */
 	mon_live_free(live);
-	assert_null(strstr(heard(), "open for"));
+	assert_non_null(strstr(heard(), OLDEST
+			       "! call: 1 call open for 2.30s in tid 4242 (\\x1b[2J\\x0a)\n"));
+}
+
+static void without_return_probes_nobody_knows_what_is_open(void **state)
+{
+	struct mon_live *live = mon_live_new(true);
+	struct mon_view now = view();
+
+	(void)state;
+	now.open_known = false;
+	now.open_count = 0;
+	listen_to_stderr();
+	mon_live_show(&now, live);
+	mon_live_free(live);
+	assert_non_null(strstr(heard(), "lookupKey     201,442   310ns   890ns  1.90ms  71.2ms"
+					"     -  1/100\n"));
 }
 
 /* 24 lines of 80 characters are assumed when the terminal does not tell: nothing wraps. */
@@ -169,7 +198,9 @@ int main(void)
 		cmocka_unit_test(a_line_each_ten_seconds_elsewhere),
 		cmocka_unit_test(a_terminal_shows_a_screen),
 		cmocka_unit_test(lines_scroll_above_the_screen),
-		cmocka_unit_test(a_call_that_just_began_is_not_told),
+		cmocka_unit_test(no_memory_for_a_view_is_no_view),
+		cmocka_unit_test(each_oldest_call_has_a_line),
+		cmocka_unit_test(without_return_probes_nobody_knows_what_is_open),
 		cmocka_unit_test(many_long_names_stay_inside_the_terminal),
 	};
 

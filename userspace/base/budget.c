@@ -204,7 +204,7 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
 		4 * PAGE_BYTES + /* each of four arrays is rounded up to a page */
 		text_bytes(want, &plan.text_calls);
-	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES;
+	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES + want->print_bytes;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
 	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions);

@@ -85,6 +85,7 @@ struct mon_budget_want {
 	bool arguments;
 	uint64_t text_bytes; /* of the strings and buffers that one open call keeps */
 	uint64_t symbols_bytes;
+	uint64_t print_bytes; /* lines that wait to be printed; 0: none are */
 };
 
 struct mon_budget_plan {

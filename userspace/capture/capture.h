@@ -83,8 +83,24 @@ struct mon_capture_cost {
 /* Calls of one function that have begun and not ended. */
 struct mon_open_calls {
 	uint32_t count;
-	pid_t tid;	  /* of the oldest */
+	pid_t pid, tid;	  /* of the oldest, in our pid namespace */
 	mon_ns oldest_ns; /* CLOCK_MONOTONIC; 0: none */
+};
+
+/* One of them. */
+struct mon_open_call {
+	pid_t pid, tid;
+	uint32_t function;
+	uint32_t caller; /* the watched function around it, or MON_FUNCTION_NONE */
+	uint32_t depth;	 /* watched calls around it */
+	mon_ns start_ns; /* CLOCK_MONOTONIC */
+};
+
+#define MON_OPEN_LISTED_MAX 16
+
+struct mon_open_list {
+	size_t count;
+	struct mon_open_call calls[MON_OPEN_LISTED_MAX]; /* oldest first */
 };
 
 int mon_capture_new(const struct mon_capture_options *options, struct mon_capture **capture_out,
@@ -142,8 +158,15 @@ void mon_capture_read_run_counters(const struct mon_capture *capture,
 uint64_t mon_capture_missed(const struct mon_capture *capture);
 /* The durations of one function since the start, as they grow: u32 that may wrap. */
 const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_t function);
-/* Calls open now, by function: @open_out[function_count]. 0 or -errno. */
-int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out);
+/* False: entries only, so nobody knows what is open. */
+bool mon_capture_follows_returns(const struct mon_capture *capture);
+/*
+ * Calls open now in the watched processes, by function: @open_out[function_count]; the oldest of
+ * them one by one in @list_out, which may be NULL. Each thread is read as it is, while it runs.
+ * 0 or -errno.
+ */
+int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out,
+			  struct mon_open_list *list_out);
 
 /*
  * At any time. MON_POLICY_NO_RETURN is dropped where the capture cannot have it: no session mode,

@@ -100,7 +100,11 @@ int mon_link_tracepoint(int program_fd)
 	return bpf_link_create(program_fd, 0, BPF_TRACE_RAW_TP, NULL);
 }
 
-int mon_link_iterator(int program_fd)
+int mon_link_iterator(int program_fd, pid_t pid)
 {
-	return bpf_link_create(program_fd, 0, BPF_TRACE_ITER, NULL);
+	union bpf_iter_link_info which = {.task = {.pid = (uint32_t)pid}};
+	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &which,
+		    .iter_info_len = sizeof(which));
+
+	return bpf_link_create(program_fd, 0, BPF_TRACE_ITER, pid ? &options : NULL);
 }

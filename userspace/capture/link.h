@@ -25,8 +25,11 @@ int mon_link_multi(int program_fd, enum mon_link_kind kind, const char *path,
 int mon_link_perf(int program_fd, bool at_return, const char *path, uint64_t offset,
 		  uint64_t cookie, pid_t pid);
 
-/* tp_btf programs and iterators. */
-int mon_link_tracepoint(int program_fd);
-int mon_link_iterator(int program_fd);
+int mon_link_tracepoint(int program_fd); /* tp_btf programs */
+/*
+ * Of tasks. @pid 0: of the whole machine; else of the threads of that process, as our own pid
+ * namespace numbers it (f0d74c4da1f0, 6.1).
+ */
+int mon_link_iterator(int program_fd, pid_t pid);
 
 #endif

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Calls that are open, found by a walk over all tasks of the machine (iter/task): read for the
- * live view, or ended with a record each when the run is over.
+ * Calls that are open, found by a walk over tasks (iter/task): read for the live view and `status`,
+ * or ended with a record each when the run is over. Reading walks the threads of the watched
+ * processes only; all of the machine when every process is watched. The end always walks all.
  */
 #include "capture/state.h"
 
+#include "bpf/event.h"
 #include "bpf/frames.h"
 #include "capture/link.h"
 
@@ -16,15 +18,15 @@
  * Runs an iterator and hands each whole struct that it wrote to @each (NULL: it writes nothing).
  * Reading yields at most a kernel buffer at a time, always from where the last read ended.
  */
-static int iterate(int program_fd, void (*each)(const struct mon_thread *thread, void *context),
-		   void *context)
+static int iterate(int program_fd, pid_t pid,
+		   void (*each)(const struct mon_thread *thread, void *context), void *context)
 {
 	MON_CLOSE int link = -1;
 	MON_CLOSE int iterator = -1;
 	struct mon_thread threads[4];
 	size_t used = 0;
 
-	link = mon_link_iterator(program_fd);
+	link = mon_link_iterator(program_fd, pid);
 	if (link < 0)
 		return link;
 	iterator = bpf_iter_create(link);
@@ -53,40 +55,93 @@ static int iterate(int program_fd, void (*each)(const struct mon_thread *thread,
 struct opened {
 	uint32_t function_count;
 	struct mon_open_calls *open;
+	struct mon_open_list *list; /* may be NULL */
 };
+
+/* Oldest first; the youngest falls out when there are more than fit. */
+static void list_call(struct mon_open_list *list, const struct mon_open_call *call)
+{
+	size_t at = list->count;
+
+	while (at && list->calls[at - 1].start_ns > call->start_ns)
+		at--;
+	if (at == MON_OPEN_LISTED_MAX)
+		return;
+	if (list->count < MON_OPEN_LISTED_MAX)
+		list->count++;
+	memmove(&list->calls[at + 1], &list->calls[at],
+		(list->count - at - 1) * sizeof(list->calls[0]));
+	list->calls[at] = *call;
+}
 
 /* The thread may run meanwhile: anything can be torn, nothing may lead out of bounds. */
 static void count_open(const struct mon_thread *thread, void *context)
 {
 	const struct opened *opened = context;
+	uint32_t caller = MON_FUNCTION_NONE;
 
 	for (uint32_t i = 0; i < thread->depth && i < MON_FRAMES_MAX; i++) {
-		uint32_t function = thread->frames[i].function;
-		mon_ns start_ns = thread->frames[i].start_ns;
-
+		const struct mon_open_call call = {
+			.pid = (pid_t)thread->tgid,
+			.tid = (pid_t)thread->tid,
+			.function = thread->frames[i].function,
+			.caller = caller,
+			.depth = i,
+			.start_ns = thread->frames[i].start_ns,
+		};
 		struct mon_open_calls *open;
 
-		if (function >= opened->function_count)
+		if (call.function >= opened->function_count)
 			continue;
-		open = &opened->open[function];
+		caller = call.function;
+		open = &opened->open[call.function];
 		open->count++;
-		if (!open->oldest_ns || start_ns < open->oldest_ns) {
-			open->oldest_ns = start_ns;
-			open->tid = (pid_t)thread->tid;
+		if (!open->oldest_ns || call.start_ns < open->oldest_ns) {
+			open->oldest_ns = call.start_ns;
+			open->pid = call.pid;
+			open->tid = call.tid;
 		}
+		if (opened->list)
+			list_call(opened->list, &call);
 	}
 }
 
-int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out)
+/* One walk for each process that the programs' filter knows. One that ended has no threads. */
+static int read_watched(struct mon_capture *capture, int program, struct opened *opened)
+{
+	int map = capture->object.fds[MON_MAP_TGIDS], result = 0;
+	uint32_t tgid = 0, next;
+
+	if (capture->options.all_processes)
+		return iterate(program, 0, count_open, opened);
+	for (unsigned i = 0; i < MON_TGIDS_MAX && !result; i++, tgid = next) {
+		if (bpf_map_get_next_key(map, i ? &tgid : NULL, &next))
+			break;
+		result = iterate(program, (pid_t)next, count_open, opened);
+	}
+	return result;
+}
+
+bool mon_capture_follows_returns(const struct mon_capture *capture)
+{
+	return capture->object.fds[MON_PROGRAM_OPEN] >= 0;
+}
+
+int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out,
+			  struct mon_open_list *list_out)
 {
 	struct opened opened = {
 		.function_count = capture->options.function_count,
 		.open = open_out,
+		.list = list_out,
 	};
-	int program = capture->object.fds[MON_PROGRAM_OPEN];
 
 	memset(open_out, 0, opened.function_count * sizeof(*open_out));
-	return program < 0 ? 0 : iterate(program, count_open, &opened);
+	if (list_out)
+		list_out->count = 0;
+	if (!mon_capture_follows_returns(capture))
+		return 0;
+	return read_watched(capture, capture->object.fds[MON_PROGRAM_OPEN], &opened);
 }
 
 int mon_capture_flush_open(struct mon_capture *capture)
@@ -95,7 +150,7 @@ int mon_capture_flush_open(struct mon_capture *capture)
 
 	if (capture->probe_count) /* a thread could push while its frames are taken */
 		return -EBUSY;
-	result = program < 0 ? 0 : iterate(program, NULL, NULL);
+	result = program < 0 ? 0 : iterate(program, 0, NULL, NULL);
 	if (!result)
 		result = mon_capture_unpin_tracepoints(capture);
 	mon_capture_close_tracepoints(capture);

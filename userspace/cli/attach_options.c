@@ -344,6 +344,13 @@ static int set_durability(struct mon_attach_options *options, const char *value)
 	return 0;
 }
 
+static int set_print(struct mon_attach_options *options, const char *value)
+{
+	(void)value;
+	options->config.print = true;
+	return 0;
+}
+
 static int set_persist(struct mon_attach_options *options, const char *value)
 {
 	(void)value;
@@ -409,6 +416,7 @@ static const struct row {
 	{"output", 'o', true, set_output},
 	{"duration", 'd', true, set_duration},
 	{NULL, 'c', false, set_keep_none},
+	{"print", 0, false, set_print},
 	{"stats", 0, true, set_stats},
 	{"sample", 0, true, set_sample},
 	{"keep-slow", 0, true, set_keep_slow},
@@ -520,6 +528,8 @@ static int check(struct mon_config *config)
 		return usage("name a process with -p, a file with -b, or a command after --", NULL);
 	if ((config->target_count > 0) + (config->binary != NULL) + (config->command != NULL) > 1)
 		return usage("-p, -b and a command exclude each other", NULL);
+	if (config->print && config->keep_none)
+		return usage("--print wants records, which -c does not keep", NULL);
 	return check_kept(config) ? MON_EXIT_USAGE : check_texts(config);
 }
 

@@ -126,7 +126,8 @@ static int run(const struct mon_config *config, bool strict)
 		(void)sigaction(SIGHUP, &action, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	report.run = say_start(running, config);
-	live = mon_live_new(isatty(STDERR_FILENO));
+	/* Lines of calls and a screen that is drawn over do not go together on one terminal. */
+	live = mon_live_new(isatty(STDERR_FILENO) && !(config->print && isatty(STDOUT_FILENO)));
 	result = mon_monitor_run(running, mon_live_show, live, &outcome, &error);
 	mon_live_free(live);
 	(void)signal(SIGINT, SIG_DFL);
@@ -145,9 +146,14 @@ static int run(const struct mon_config *config, bool strict)
 			"the books do not balance: %llu calls, %llu accounted for, in %u functions",
 			(unsigned long long)outcome.sum.calls,
 			(unsigned long long)outcome.sum.accounted, outcome.sum.unbalanced);
+	if (outcome.printed.not_printed)
+		mon_log(MON_LOG_WARNING, "%llu lines were not printed (stdout %s); they are in %s",
+			(unsigned long long)outcome.printed.not_printed,
+			outcome.printed.closed ? "was closed" : "is slow",
+			MON_ESCAPED(config->output));
 	if (!result) {
 		mon_log(MON_LOG_INFO, "ended: %s", outcome.reason);
-		result = mon_report_print(&report, stdout, &error);
+		result = mon_report_print(&report, config->print ? stderr : stdout, &error);
 	}
 	status = wait_for_command();
 	mon_monitor_free(running);

@@ -25,6 +25,7 @@ static const char help[] =
 	"  -f, --function NAME   one function: name, symbol, MODULE:NAME or glob\n"
 	"  -c, --callers         who calls whom, from kept calls\n"
 	"  -n, --slowest N       the N slowest kept calls, at most 100000\n"
+	"  -o, --open            kept calls that never returned, oldest first, and why\n"
 	"  -s, --since TIME      only the last 10s, 5m, ... of the run\n"
 	"  -a, --all             every function, not the first ten\n"
 	"  -w, --wide            more columns: P90 MIN FAILED KEPT MODULE\n"
@@ -47,6 +48,7 @@ int mon_cli_report(int argc, char **argv)
 		{"function", required_argument, NULL, 'f'},
 		{"callers", no_argument, NULL, 'c'},
 		{"slowest", required_argument, NULL, 'n'},
+		{"open", no_argument, NULL, 'o'},
 		{"since", required_argument, NULL, 's'},
 		{"all", no_argument, NULL, 'a'},
 		{"wide", no_argument, NULL, 'w'},
@@ -63,7 +65,7 @@ int mon_cli_report(int argc, char **argv)
 	int option, result;
 
 	optind = 0; /* GNU: start afresh */
-	while ((option = getopt_long(argc, argv, ":i:r:f:cn:s:awjh", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":i:r:f:cn:os:awjh", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'i':
 			options.path = optarg;
@@ -84,6 +86,9 @@ int mon_cli_report(int argc, char **argv)
 				return usage("--slowest wants a number from 1 to 100000, not",
 					     optarg);
 			options.slowest = (uint32_t)number;
+			break;
+		case 'o':
+			options.open = true;
 			break;
 		case 's':
 			if (mon_parse_duration(optarg, &options.since_ns) || !options.since_ns)
@@ -118,8 +123,8 @@ int mon_cli_report(int argc, char **argv)
 		return usage("-i wants a file name", NULL);
 	if (json && csv)
 		return usage("--json and --csv exclude each other", NULL);
-	if (options.callers && options.slowest)
-		return usage("--callers and --slowest exclude each other", NULL);
+	if ((options.callers + (options.slowest > 0) + options.open) > 1)
+		return usage("--callers, --slowest and --open exclude each other", NULL);
 	if (json || csv)
 		options.format = json ? MON_REPORT_JSON : MON_REPORT_CSV;
 	options.color = isatty(STDOUT_FILENO) && !(no_color && no_color[0]);

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "control/ledger.h"
 #include "monitor/status.h"
+#include "report/table.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -58,7 +59,10 @@ static void print_ledger(const struct mon_status *status, FILE *out)
 		if (status->counts[i])
 			(void)fprintf(out, " + %s %s", mon_reason_name(i),
 				      count(a, status->counts[i]));
-	(void)fprintf(out, " + open %s\n", count(a, status->open_calls));
+	if (status->open_known)
+		(void)fprintf(out, " + open %s\n", count(a, status->open_calls));
+	else
+		(void)fprintf(out, " (returns are not followed)\n");
 }
 
 static void print_breaker(const struct mon_status *status, FILE *out)
@@ -80,6 +84,40 @@ static void print_breaker(const struct mon_status *status, FILE *out)
 					      count(a, status->breaker_transitions[from][to]));
 	if (status->last_error[0])
 		(void)fprintf(out, "         last error: %s\n", MON_ESCAPED(status->last_error));
+}
+
+static void print_open(const struct mon_status *status, FILE *out)
+{
+	static const struct mon_column columns[] = {
+		{"OPEN FOR", NULL, MON_CELL_NS, false},	  {"FUNCTION", NULL, MON_CELL_TEXT, false},
+		{"CALLER", NULL, MON_CELL_TEXT, false},	  {"PID", NULL, MON_CELL_INTEGER, false},
+		{"TID", NULL, MON_CELL_INTEGER, false},	  {"THREAD", NULL, MON_CELL_TEXT, false},
+		{"DEPTH", NULL, MON_CELL_INTEGER, false},
+	};
+	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
+	char a[32];
+
+	if (!table || !status->open_count)
+		return;
+	for (uint32_t i = 0; i < status->open_count; i++) {
+		const struct mon_status_open *open = &status->open[i];
+
+		mon_table_row(table);
+		mon_table_number(table, 0, open->age_ns);
+		mon_table_text(table, 1, open->function);
+		if (open->caller[0])
+			mon_table_text(table, 2, open->caller);
+		mon_table_number(table, 3, (uint64_t)open->pid);
+		mon_table_number(table, 4, (uint64_t)open->tid);
+		if (open->comm[0])
+			mon_table_text(table, 5, open->comm);
+		mon_table_number(table, 6, open->depth);
+	}
+	(void)fputc('\n', out);
+	mon_table_print(table, SIZE_MAX, false, false, out);
+	if (status->open_calls > status->open_count)
+		(void)fprintf(out, "%s more, younger\n",
+			      count(a, status->open_calls - status->open_count));
 }
 
 static void print_text(const struct mon_status *status, FILE *out)
@@ -122,6 +160,7 @@ static void print_text(const struct mon_status *status, FILE *out)
 			(void)fprintf(out, " %s %s", mon_budget_part_name(part),
 				      bytes(a, status->part_bytes[part]));
 	(void)fputc('\n', out);
+	print_open(status, out);
 }
 
 /* What escaping leaves is valid UTF-8 without control characters. */
@@ -134,6 +173,31 @@ static void print_string(const char *escaped, FILE *out)
 		(void)fputc(*at, out);
 	}
 	(void)fputc('"', out);
+}
+
+static void print_json_open(const struct mon_status *status, FILE *out)
+{
+	const char *between = "";
+
+	(void)fputc('[', out);
+	for (uint32_t i = 0; i < status->open_count; i++, between = ",") {
+		const struct mon_status_open *open = &status->open[i];
+
+		(void)fprintf(out, "%s\n    {\"age_ns\": %" PRIu64 ", \"function\": ", between,
+			      open->age_ns);
+		print_string(MON_ESCAPED(open->function), out);
+		(void)fputs(", \"caller\": ", out);
+		if (open->caller[0])
+			print_string(MON_ESCAPED(open->caller), out);
+		else
+			(void)fputs("null", out);
+		(void)fprintf(out,
+			      ", \"pid\": %d, \"tid\": %d, \"depth\": %" PRIu32 ", \"thread\": ",
+			      (int)open->pid, (int)open->tid, open->depth);
+		print_string(MON_ESCAPED(open->comm), out);
+		(void)fputc('}', out);
+	}
+	(void)fputs("]", out);
 }
 
 static void print_json(const struct mon_status *status, FILE *out)
@@ -232,7 +296,10 @@ static void print_json(const struct mon_status *status, FILE *out)
 		(void)fprintf(out, "%s\"%s\": {\"bytes\": %" PRIu64 ", \"peak\": %" PRIu64 "}",
 			      between, mon_budget_part_name(part), status->part_bytes[part],
 			      status->part_peak_bytes[part]);
-	(void)fprintf(out, "}\n}\n");
+	(void)fprintf(out, "},\n  \"open_known\": %s,\n  \"open\": ",
+		      status->open_known ? "true" : "false");
+	print_json_open(status, out);
+	(void)fprintf(out, "\n}\n");
 }
 
 int mon_cli_status(int argc, char **argv)

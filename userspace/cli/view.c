@@ -20,8 +20,7 @@
 #include <unistd.h>
 
 #define LINE_EVERY_NS (10 * MON_NS_PER_S)
-#define OPEN_TOLD_NS MON_NS_PER_S /* a call that is open for longer is told */
-#define LINES_BESIDE_ROWS 7	  /* two of figures, a blank, the head, the oldest call, room */
+#define LINES_BESIDE_ROWS (6 + MON_VIEW_OPEN_MAX) /* figures, a blank, the head, open, room */
 #define ROWS_LEAST 3
 
 struct mon_live {
@@ -121,22 +120,21 @@ static void format_figures(char *line, size_t size, const struct mon_view *view,
 		       mon_format_count(spooled, sizeof(spooled), view->spooled));
 }
 
-/* "! call: 1 call open for 2.3s in thread 4242". False: no call is open for long. */
-static bool format_oldest(char *line, size_t size, const struct mon_view *view)
+/* "! call: 1 call open for 2.3s in tid 4242 (redis-server)". Returns @line. */
+static char *format_open(char *line, size_t size, const struct mon_view *view,
+			 const struct mon_view_open *open)
 {
-	const struct mon_view_row *row = view->oldest;
-	char length[32];
+	const struct mon_view_row *row = open->row;
+	char length[32], calls[64], comm[4 * MON_LOOK_COMM_BYTES + 1];
 
-	if (!row || view->at_ns < row->open.oldest_ns + OPEN_TOLD_NS)
-		return false;
 	(void)mon_format_ns(length, sizeof(length), view->at_ns - row->open.oldest_ns);
 	if (row->open.count == 1)
-		(void)snprintf(line, size, "! %s: 1 call open for %s in thread %d",
-			       MON_ESCAPED(row->name), length, (int)row->open.tid);
+		(void)snprintf(calls, sizeof(calls), "1 call open");
 	else
-		(void)snprintf(line, size, "! %s: %u calls open, the oldest for %s in thread %d",
-			       MON_ESCAPED(row->name), row->open.count, length, (int)row->open.tid);
-	return true;
+		(void)snprintf(calls, sizeof(calls), "%u calls open, the oldest", row->open.count);
+	(void)snprintf(line, size, "! %s: %s for %s in tid %d (%s)", MON_ESCAPED(row->name), calls,
+		       length, (int)row->open.tid, mon_escape(comm, sizeof(comm), open->comm));
+	return line;
 }
 
 static void print_rows(const struct mon_view *view, size_t rows, FILE *out)
@@ -167,7 +165,8 @@ static void print_rows(const struct mon_view *view, size_t rows, FILE *out)
 			if (!(row->marks & MON_MARK_SELF_UNKNOWN))
 				mon_table_number(table, 5, (uint64_t)row->self_per_s);
 		}
-		mon_table_number(table, 6, row->open.count);
+		if (view->open_known)
+			mon_table_number(table, 6, row->open.count);
 		(void)snprintf(kept, sizeof(kept), row->one_in ? "1/%u" : "none", row->one_in);
 		mon_table_text(table, 7, kept);
 	}
@@ -209,8 +208,8 @@ static char *make_screen(const struct mon_view *view)
 	format_figures(line, sizeof(line), view, "\n");
 	(void)fprintf(out, "%s\n\n", line);
 	print_rows(view, rows, out);
-	if (format_oldest(line, sizeof(line), view))
-		(void)fprintf(out, "%s\n", line);
+	for (size_t i = 0; i < view->open_count; i++)
+		(void)fprintf(out, "%s\n", format_open(line, sizeof(line), view, &view->open[i]));
 	if (fclose(out)) {
 		free(text);
 		return NULL;
@@ -240,6 +239,6 @@ void mon_live_show(const struct mon_view *view, void *context)
 	live->next_line_ns = view->elapsed_ns + LINE_EVERY_NS;
 	format_figures(line, sizeof(line), view, "  ");
 	mon_log(MON_LOG_INFO, "%s", line);
-	if (format_oldest(line, sizeof(line), view))
-		mon_log(MON_LOG_INFO, "%s", line);
+	for (size_t i = 0; i < view->open_count; i++)
+		mon_log(MON_LOG_INFO, "%s", format_open(line, sizeof(line), view, &view->open[i]));
 }

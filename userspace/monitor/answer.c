@@ -84,6 +84,37 @@ static void add_stages(struct mon_monitor *monitor, mon_ns now, struct mon_statu
 	status->on_the_way = status->emitted > done ? status->emitted - done : 0;
 }
 
+static void copy_name(const struct mon_monitor *monitor, uint32_t function, char *to)
+{
+	if (function < monitor->watched.set.function_count)
+		(void)snprintf(to, MON_STATUS_NAME_BYTES, "%.95s",
+			       monitor->watched.set.functions[function].name);
+}
+
+/* The time is taken after the walk: what it found is not of the future. */
+static void add_open(struct mon_monitor *monitor, struct mon_status *status)
+{
+	struct mon_open_list list = {0};
+	mon_ns now;
+
+	_Static_assert(MON_STATUS_OPEN_MAX <= MON_OPEN_LISTED_MAX, "as many as are listed");
+	status->open_known = mon_capture_follows_returns(monitor->capture);
+	status->open_calls = mon_look_open_calls(monitor->look, monitor->capture, &list);
+	now = mon_clock_now(&mon_clock_system);
+	for (size_t i = 0; i < list.count && i < MON_STATUS_OPEN_MAX; i++) {
+		const struct mon_open_call *call = &list.calls[i];
+		struct mon_status_open *open = &status->open[status->open_count++];
+
+		open->pid = call->pid;
+		open->tid = call->tid;
+		open->depth = call->depth;
+		open->age_ns = now > call->start_ns ? now - call->start_ns : 0;
+		copy_name(monitor, call->function, open->function);
+		copy_name(monitor, call->caller, open->caller);
+		mon_look_comm(call->pid, call->tid, open->comm);
+	}
+}
+
 void mon_monitor_answer(struct mon_monitor *monitor)
 {
 	mon_ns now = mon_clock_now(&mon_clock_system);
@@ -104,7 +135,7 @@ void mon_monitor_answer(struct mon_monitor *monitor)
 	mon_monitor_read_counters(monitor, now);
 	add_counts(monitor, &status);
 	add_stages(monitor, now, &status);
-	status.open_calls = mon_look_open_calls(monitor->look, monitor->capture);
+	add_open(monitor, &status);
 	pthread_mutex_lock(&monitor->gate_lock);
 	status.gate = monitor->gates & (1u << MON_REASON_SIZE_CAP) ? MON_REASON_SIZE_CAP
 		      : monitor->gates				   ? MON_REASON_GATE_CLOSED

@@ -36,6 +36,7 @@ struct mon_config {
 	struct mon_rules slow, failed, caps; /* --keep-slow, --failed, --max-records-per-sec */
 	bool keep_failed;
 	uint32_t records_per_s; /* of all functions together; 0: no cap */
+	bool print;					   /* each stored call a line on stdout */
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */

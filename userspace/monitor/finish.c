@@ -128,6 +128,13 @@ static int write_end(struct mon_monitor *monitor, struct mon_run_end *end, int d
 	return result ? result : ended;
 }
 
+/* A writer that hangs may still come to it; what it prints then is not read. */
+static void finish_printing(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
+{
+	if (monitor->printer)
+		mon_printer_finish(monitor->printer, &outcome->printed);
+}
+
 int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *outcome)
 {
 	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
@@ -151,13 +158,16 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	mon_monitor_read_counters(monitor, end.ended_ns);
 	tell_of_programs(monitor, outcome);
 	if (monitor->hangs) {
-		/* What is pinned stays, and who goes on with it tells the last counts. */
+		finish_printing(monitor, outcome);
+		/* What is pinned
+		 * stays, and who goes on with it tells the last counts. */
 		if (drained == -EINPROGRESS && !monitor->config.persist)
 			leave_remains(monitor, &end, outcome);
 		return -EINTR;
 	}
 	settle_books(monitor, drained);
 	result = write_end(monitor, &end, drained, outcome);
+	finish_printing(monitor, outcome);
 	if (drained || result)
 		leave_remains(monitor, &end, outcome);
 	else if (monitor->spool)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "monitor/look.h"
 
+#include "attach/proc.h"
 #include "base/cleanup.h"
 #include "base/histogram.h"
 
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct seen {
@@ -82,15 +84,67 @@ static void add_quantiles(struct mon_view_row *row, struct mon_capture *capture,
 	row->p99_ns = mon_histogram_quantile(wide, 0.99, counters->min_ns, counters->max_ns);
 }
 
+void mon_look_comm(pid_t pid, pid_t tid, char comm[MON_LOOK_COMM_BYTES])
+{
+	char name[32], text[64] = "";
+
+	(void)snprintf(name, sizeof(name), "task/%d/comm", (int)tid);
+	if (mon_proc_read(pid, name, text, sizeof(text)) < 0)
+		text[0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	(void)snprintf(comm, MON_LOOK_COMM_BYTES, "%.15s", text);
+}
+
+/* By the counters alone; a walk over threads is worth it only then. */
+static bool may_be_open(const struct mon_look *look, const struct mon_ledger *ledger)
+{
+	for (uint32_t i = 0; i < look->set->function_count; i++) {
+		const struct mon_counters *counters = mon_ledger_counters(ledger, i);
+
+		if (counters->calls > counters->returns + counters->unfinished)
+			return true;
+	}
+	return false;
+}
+
+static void read_open(struct mon_look *look, struct mon_capture *capture,
+		      const struct mon_ledger *ledger)
+{
+	if (!may_be_open(look, ledger) || mon_capture_read_open(capture, look->open, NULL))
+		memset(look->open, 0, look->set->function_count * sizeof(*look->open));
+}
+
+/* Into @view, if it is open for long and among the oldest. */
+static void tell_open(struct mon_view *view, const struct mon_view_row *row)
+{
+	size_t at = view->open_count;
+
+	if (!row->open.count || view->at_ns < row->open.oldest_ns + MON_VIEW_OPEN_NS)
+		return;
+	while (at && view->open[at - 1].row->open.oldest_ns > row->open.oldest_ns)
+		at--;
+	if (at == MON_VIEW_OPEN_MAX)
+		return;
+	if (view->open_count < MON_VIEW_OPEN_MAX)
+		view->open_count++;
+	memmove(&view->open[at + 1], &view->open[at],
+		(view->open_count - at - 1) * sizeof(view->open[0]));
+	view->open[at].row = row;
+}
+
 void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 		 const struct mon_ledger *ledger, const uint32_t *one_in, mon_ns now,
 		 struct mon_view *view_out)
 {
 	double seconds = (double)(now - look->last_ns) / 1e9;
 	uint64_t calls = 0, kept = 0;
-	struct mon_view view = {.at_ns = now, .function_count = look->set->function_count};
+	struct mon_view view = {
+		.at_ns = now,
+		.function_count = look->set->function_count,
+		.open_known = mon_capture_follows_returns(capture),
+	};
 
-	(void)mon_capture_read_open(capture, look->open);
+	read_open(look, capture, ledger);
 	for (uint32_t i = 0; i < look->set->function_count; i++) {
 		const struct mon_counters *counters = mon_ledger_counters(ledger, i);
 		struct seen *seen = &look->seen[i];
@@ -118,9 +172,10 @@ void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 		add_quantiles(&look->rows[i], capture,
 			      mon_ledger_counters(ledger, look->rows[i].function));
 	for (size_t i = 0; i < view.function_count; i++)
-		if (look->rows[i].open.count &&
-		    (!view.oldest || look->rows[i].open.oldest_ns < view.oldest->open.oldest_ns))
-			view.oldest = &look->rows[i];
+		tell_open(&view, &look->rows[i]);
+	for (size_t i = 0; i < view.open_count; i++)
+		mon_look_comm(view.open[i].row->open.pid, view.open[i].row->open.tid,
+			      view.open[i].comm);
 	view.calls_per_s = (double)(calls - look->calls) / seconds;
 	view.kept_per_s = (double)(kept - look->kept) / seconds;
 	look->calls = calls;
@@ -129,12 +184,15 @@ void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 	*view_out = view;
 }
 
-uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture)
+uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture,
+			     struct mon_open_list *list_out)
 {
 	uint64_t count = 0;
 
-	if (mon_capture_read_open(capture, look->open))
+	if (mon_capture_read_open(capture, look->open, list_out)) {
+		list_out->count = 0;
 		return 0;
+	}
 	for (size_t i = 0; i < look->set->function_count; i++)
 		count += look->open[i].count;
 	return count;

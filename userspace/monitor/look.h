@@ -11,6 +11,9 @@
 #include "pipeline/breaker.h"
 
 #define MON_VIEW_ROWS_MAX 40
+#define MON_VIEW_OPEN_MAX 3	      /* functions whose oldest open call is told */
+#define MON_VIEW_OPEN_NS MON_NS_PER_S /* once it is open for longer */
+#define MON_LOOK_COMM_BYTES 16
 
 struct mon_view_row {
 	const char *name;
@@ -19,6 +22,12 @@ struct mon_view_row {
 	uint64_t p50_ns, p99_ns, max_ns; /* of the run so far; 0 until a call returned */
 	uint32_t marks;			 /* enum mon_mark: what of it is estimated or unknown */
 	struct mon_open_calls open;
+};
+
+/* The oldest open call of a function. */
+struct mon_view_open {
+	const struct mon_view_row *row;
+	char comm[MON_LOOK_COMM_BYTES]; /* raw; "": the thread is gone */
 };
 
 struct mon_view {
@@ -31,7 +40,9 @@ struct mon_view {
 	uint64_t memory_bytes, memory_limit_bytes;
 	const struct mon_view_row *rows_shown; /* busiest first */
 	size_t row_count, function_count;
-	const struct mon_view_row *oldest; /* with the call that is open longest; NULL: none is */
+	bool open_known;			      /* else returns are not followed */
+	struct mon_view_open open[MON_VIEW_OPEN_MAX]; /* open for long; oldest first */
+	size_t open_count;
 };
 
 struct mon_look;
@@ -49,8 +60,11 @@ void mon_look_at(struct mon_look *look, struct mon_capture *capture,
 		 struct mon_view *view_out);
 /* Of this process, BPF memory included, each page once. @bpf_bytes: as mon_capture_cost() says. */
 uint64_t mon_look_at_memory(uint64_t bpf_bytes, uint64_t ring_bytes);
-/* Calls that are open now, of all functions. */
-uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture);
+/* Calls that are open now, of all functions; the oldest of them in @list_out. */
+uint64_t mon_look_open_calls(struct mon_look *look, struct mon_capture *capture,
+			     struct mon_open_list *list_out);
+/* What a thread is called now; "" when it is gone. */
+void mon_look_comm(pid_t pid, pid_t tid, char comm[MON_LOOK_COMM_BYTES]);
 /* Calls a second of one function at the last look. */
 double mon_look_rate(const struct mon_look *look, uint32_t function);
 

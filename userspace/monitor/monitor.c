@@ -149,6 +149,7 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	if (monitor->hangs)
 		return;
 	mon_workers_free(monitor->workers);
+	mon_printer_free(monitor->printer);
 	mon_queue_free(monitor->queue);
 	mon_spool_free(monitor->spool);
 	mon_ring_free(monitor->ring);

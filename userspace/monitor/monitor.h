@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "monitor/config.h"
 #include "monitor/look.h"
+#include "pipeline/print.h"
 
 struct mon_monitor;
 
@@ -34,8 +35,9 @@ struct mon_outcome_of_run {
 	uint64_t foreign_hits, missed;
 	uint64_t waiting; /* records that are left in the spool */
 	const char *reason;
-	int command_status; /* wait status, or -1: none, or it still runs */
-	int store_result;   /* 0, or why the database lacks something */
+	int command_status;		  /* wait status, or -1: none, or it still runs */
+	struct mon_printer_stats printed; /* with config.print */
+	int store_result;		  /* 0, or why the database lacks something */
 };
 
 int mon_monitor_new(const struct mon_config *config, struct mon_monitor **monitor_out,

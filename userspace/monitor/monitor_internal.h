@@ -10,6 +10,7 @@
 #include "monitor/status.h"
 #include "monitor/watched.h"
 #include "monitor/workers.h"
+#include "pipeline/print.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -27,7 +28,8 @@ struct mon_monitor {
 	struct mon_capture *capture;
 	struct mon_ring *ring;
 	struct mon_queue *queue;
-	struct mon_spool *spool; /* NULL: nothing is kept (-c) */
+	struct mon_spool *spool;     /* NULL: nothing is kept (-c) */
+	struct mon_printer *printer; /* NULL: nothing is printed */
 	struct mon_ledger *ledger;
 	struct mon_workers *workers;
 	const struct mon_sample_rule **rules; /* one for each function */

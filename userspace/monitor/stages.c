@@ -33,6 +33,7 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 									config->capture_bytes)
 						 : 0,
 		.symbols_bytes = mon_watched_bytes(&monitor->watched),
+		.print_bytes = config->print ? MON_PRINT_BYTES : 0,
 	};
 	char least[32], limit[32];
 	static const enum mon_budget_part fixed[] = {MON_BUDGET_PROCESS, MON_BUDGET_RING,
@@ -83,6 +84,29 @@ int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error
 	return 0;
 }
 
+/* By the writer, or at the very end by the main thread. */
+static void on_committed(void *context, const struct mon_batch *batch)
+{
+	struct mon_monitor *monitor = context;
+
+	mon_printer_print(monitor->printer, batch);
+}
+
+/* What an earlier monitor stored of this run, it printed. */
+static int start_printer(struct mon_monitor *monitor)
+{
+	const struct mon_printer_options options = {
+		.fd = STDOUT_FILENO,
+		.set = &monitor->watched.set,
+		.started_ns = monitor->started_ns,
+		.mark = mon_store_mark(monitor->store, 0),
+		.path = monitor->config.output,
+		.budget = monitor->budget,
+	};
+
+	return monitor->config.print ? mon_printer_new(&options, &monitor->printer) : 0;
+}
+
 int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_config *config = &monitor->config;
@@ -93,6 +117,8 @@ int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
 		.owner_uid = config->owner_uid,
 		.owner_gid = config->owner_gid,
 		.budget = monitor->budget,
+		.on_committed = config->print ? on_committed : NULL,
+		.context = monitor,
 	};
 
 	return mon_store_new(&options, &monitor->store, error);
@@ -255,6 +281,8 @@ int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *err
 	int result = mon_queue_new(&queue, &monitor->queue);
 
 	options.queue = monitor->queue;
+	if (!result)
+		result = start_printer(monitor);
 	if (!result)
 		result = mon_workers_new(&options, &monitor->workers);
 	return result ? mon_error_set(error, MON_EXIT_RUNTIME, -result,

@@ -190,6 +190,15 @@ static int receive(int fd, struct mon_status *status)
 	status->mode[sizeof(status->mode) - 1] = '\0';
 	status->spool_path[sizeof(status->spool_path) - 1] = '\0';
 	status->last_error[sizeof(status->last_error) - 1] = '\0';
+	if (status->open_count > MON_STATUS_OPEN_MAX)
+		return -EPROTO;
+	for (uint32_t i = 0; i < status->open_count; i++) {
+		struct mon_status_open *open = &status->open[i];
+
+		open->function[sizeof(open->function) - 1] = '\0';
+		open->caller[sizeof(open->caller) - 1] = '\0';
+		open->comm[sizeof(open->comm) - 1] = '\0';
+	}
 	return 0;
 }
 

@@ -18,6 +18,18 @@
 #define MON_STATUS_MAGIC 0x6d6f6e73u
 #define MON_STATUS_TEXT_BYTES 256
 
+#define MON_STATUS_OPEN_MAX 16
+#define MON_STATUS_NAME_BYTES 96
+
+/* A call that is open. Names as they come, cut, with a NUL. */
+struct mon_status_open {
+	int32_t pid, tid;
+	uint32_t depth, reserved;
+	uint64_t age_ns;
+	char function[MON_STATUS_NAME_BYTES], caller[MON_STATUS_NAME_BYTES]; /* caller "": none */
+	char comm[16];							     /* "": it is gone */
+};
+
 struct mon_status {
 	uint32_t magic, size_bytes;
 	int32_t pid; /* of the monitor */
@@ -33,6 +45,8 @@ struct mon_status {
 	uint64_t stored, set_aside, spooled;
 	uint64_t on_the_way; /* in ring, queue and the writer's hand */
 	uint64_t open_calls;
+	uint32_t open_known, open_count;		  /* known: returns are followed */
+	struct mon_status_open open[MON_STATUS_OPEN_MAX]; /* oldest first */
 
 	uint64_t ring_used_bytes, ring_size_bytes;
 	uint64_t queue_used, queue_slots, queue_overflow_used, queue_overflow_refused;

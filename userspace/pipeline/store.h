@@ -34,6 +34,8 @@ struct mon_store;
 
 enum mon_durability { MON_DURABILITY_NORMAL, MON_DURABILITY_FULL };
 
+struct mon_batch;
+
 struct mon_store_options {
 	const char *path;
 	enum mon_durability durability;
@@ -43,6 +45,12 @@ struct mon_store_options {
 	uint32_t busy_ms;	       /* 0: default */
 	struct mon_budget *budget;     /* may be NULL */
 	const struct mon_clock *clock; /* NULL: the system's */
+	/*
+	 * By the thread that pushes, after each COMMIT that was OK: all of @batch that is not
+	 * invalid is in the file now, some of it perhaps for longer. May be NULL.
+	 */
+	void (*on_committed)(void *context, const struct mon_batch *batch);
+	void *context;
 };
 
 /* One transaction's worth. Records are in ring order; @tick may be NULL. */

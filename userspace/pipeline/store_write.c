@@ -661,6 +661,8 @@ static int push_once(struct mon_store *store, const struct mon_batch *batch)
 		code = SQLITE_READONLY_DBMOVED;
 	if (code == SQLITE_OK) {
 		committed(store, &writing);
+		if (store->options.on_committed && batch->count)
+			store->options.on_committed(store->options.context, batch);
 		return SQLITE_OK;
 	}
 	if (store->db) {

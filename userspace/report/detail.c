@@ -19,15 +19,6 @@
 #define HISTOGRAM_LINES_MAX 32
 #define HISTOGRAM_BAR_WIDTH 50
 
-/* The rows of one run: ids between those of its first and last batch. ?1 run, ?2 function or 0. */
-#define CALLS_OF_RUN                                                                       \
-	" FROM call c JOIN function f ON f.id = c.function_id"                             \
-	" LEFT JOIN function p ON p.id = c.caller_id LEFT JOIN task t ON t.id = c.task_id" \
-	" WHERE c.id >= (SELECT min(first_call) FROM batch WHERE run_id = ?1)"             \
-	" AND c.id <= (SELECT max(last_call) FROM batch WHERE run_id = ?1)"                \
-	" AND f.run_id = ?1 AND (?2 = 0 OR c.function_id = ?2)"                            \
-	" AND c.start_ns + coalesce(c.duration_ns, 0) >= ?3"
-
 static int out_of_memory(struct mon_error *error)
 {
 	return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
@@ -110,8 +101,8 @@ int mon_detail_select(struct mon_report *report, struct mon_error *error)
 			     report->functions.count > MATCHES_LISTED ? "\n  ..." : "");
 }
 
-static int prepare_calls(struct mon_report *report, const char *sql, int64_t last, int values,
-			 sqlite3_stmt **statement_out, struct mon_error *error)
+int mon_detail_prepare_calls(struct mon_report *report, const char *sql, int64_t last, int values,
+			     sqlite3_stmt **statement_out, struct mon_error *error)
 {
 	int64_t cut = report->options->since_set ? (int64_t)report->cut_ns : INT64_MIN;
 
@@ -130,7 +121,7 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 		"SELECT CASE WHEN c.flags & 128 THEN '?' ELSE p.name END, f.name, count(*),"
 		" sum(c.weight), sum(c.duration_ns * c.weight),"
 		" CASE WHEN count(c.child_ns) = count(c.duration_ns) THEN"
-		" sum((c.duration_ns - c.child_ns) * c.weight) END, max(c.duration_ns)" CALLS_OF_RUN
+		" sum((c.duration_ns - c.child_ns) * c.weight) END, max(c.duration_ns)" MON_DETAIL_CALLS_OF_RUN
 		" GROUP BY c.caller_id, c.flags & 128, c.function_id"
 		" ORDER BY 5 DESC, 4 DESC, 1, 2";
 	enum { CALLER, FUNCTION, KEPT, CALLS, TOTAL, SELF, MAX };
@@ -145,8 +136,8 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 	};
 	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
-	int result =
-		table ? prepare_calls(report, sql, 0, 3, &statement, error) : out_of_memory(error);
+	int result = table ? mon_detail_prepare_calls(report, sql, 0, 3, &statement, error)
+			   : out_of_memory(error);
 
 	if (result)
 		return result;
@@ -206,7 +197,7 @@ int mon_detail_callers(struct mon_report *report, struct mon_error *error)
 
 /* --- slowest ---------------------------------------------------------------------------- */
 
-static void arguments_text(sqlite3_stmt *statement, int first, char *buffer, size_t size)
+void mon_detail_arguments(sqlite3_stmt *statement, int first, char *buffer, size_t size)
 {
 	size_t used = 0;
 
@@ -224,7 +215,7 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 	static const char sql[] =
 		"SELECT c.start_ns, c.duration_ns, c.duration_ns - c.child_ns, f.name, p.name,"
 		" t.pid, t.tid, t.comm, c.depth, c.weight, c.flags, c.ret,"
-		" c.arg1, c.arg2, c.arg3, c.arg4, c.arg5, c.arg6, c.id" CALLS_OF_RUN
+		" c.arg1, c.arg2, c.arg3, c.arg4, c.arg5, c.arg6, c.id" MON_DETAIL_CALLS_OF_RUN
 		" AND c.duration_ns IS NOT NULL ORDER BY c.duration_ns DESC, c.id LIMIT ?4";
 	enum {
 		START,
@@ -275,8 +266,9 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 	MON_TABLE struct mon_table *table = NULL;
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	int any = mon_captured_any(report->database, error);
-	int result =
-		any < 0 ? any : prepare_calls(report, sql, options->slowest, 4, &statement, error);
+	int result = any < 0 ? any
+			     : mon_detail_prepare_calls(report, sql, options->slowest, 4,
+							&statement, error);
 
 	if (result)
 		return result;
@@ -316,7 +308,7 @@ int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 				mon_table_number(table, order[i],
 						 mon_query_count(statement, column));
 		}
-		arguments_text(statement, 12, text, sizeof(text));
+		mon_detail_arguments(statement, 12, text, sizeof(text));
 		if (text[0])
 			mon_table_text(table, ARGS, text);
 		if (any)

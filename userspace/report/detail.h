@@ -36,6 +36,23 @@ int mon_detail_select(struct mon_report *report, struct mon_error *error);
 int mon_detail_function(struct mon_report *report, struct mon_error *error);
 int mon_detail_callers(struct mon_report *report, struct mon_error *error);
 int mon_detail_slowest(struct mon_report *report, struct mon_error *error);
+/* report/open.c: kept calls that never returned. */
+int mon_detail_open(struct mon_report *report, struct mon_error *error);
+
+/* The rows of one run: ids between those of its first and last batch. ?1 run, ?2 function or 0. */
+#define MON_DETAIL_CALLS_OF_RUN                                                            \
+	" FROM call c JOIN function f ON f.id = c.function_id"                             \
+	" LEFT JOIN function p ON p.id = c.caller_id LEFT JOIN task t ON t.id = c.task_id" \
+	" WHERE c.id >= (SELECT min(first_call) FROM batch WHERE run_id = ?1)"             \
+	" AND c.id <= (SELECT max(last_call) FROM batch WHERE run_id = ?1)"                \
+	" AND f.run_id = ?1 AND (?2 = 0 OR c.function_id = ?2)"                            \
+	" AND c.start_ns + coalesce(c.duration_ns, 0) >= ?3"
+
+/* @sql is of the rows above; ?3 is filled in, ?4 is @last. @values: how many of the four. */
+int mon_detail_prepare_calls(struct mon_report *report, const char *sql, int64_t last, int values,
+			     sqlite3_stmt **statement_out, struct mon_error *error);
+/* "0x1, 0x2" of the six columns from @first on, up to the first NULL. */
+void mon_detail_arguments(sqlite3_stmt *statement, int first, char *buffer, size_t size);
 
 /* UTC, "2026-11-23 10:44:02"; with @fraction microseconds too. Returns @buffer. */
 char *mon_report_time(char *buffer, size_t size, int64_t wall_ns, bool fraction);

@@ -447,6 +447,21 @@ static void print_ledger(const struct mon_report *report, const struct mon_table
 	(void)fputs(mon_table_rows(ledger) ? "\n" : " 0\n", report->out);
 }
 
+/* Of the ledger's class `open` those that were written as calls; what is spooled has no row yet. */
+static void print_unfinished(const struct mon_report *report, const struct mon_table *ledger)
+{
+	uint64_t count = 0;
+	char text[32];
+
+	for (size_t i = 0; i < mon_table_rows(ledger); i++)
+		if (strcmp(cell_text(ledger, i, 2), "open") == 0 &&
+		    strcmp(cell_text(ledger, i, 1), "spooled") != 0)
+			count += mon_table_cell(ledger, i, 3)->number;
+	if (count)
+		(void)fprintf(report->out, "open     %s kept call%s never returned: --open\n",
+			      mon_format_count(text, sizeof(text), count), count == 1 ? "" : "s");
+}
+
 /* While a run lives, records are on their way and the sum may be open; afterwards never. */
 static int print_unbalanced(const struct mon_report *report, struct mon_error *error)
 {
@@ -589,6 +604,7 @@ static int print_screen(struct mon_report *report, struct mon_error *error)
 	print_functions(report, functions);
 	if (!options->since_set) {
 		print_ledger(report, ledger);
+		print_unfinished(report, ledger);
 		result = print_unbalanced(report, error);
 		if (result)
 			return result;
@@ -605,12 +621,15 @@ static int print_selected(struct mon_report *report, struct mon_error *error)
 {
 	const struct mon_report_options *options = report->options;
 
-	if (options->format == MON_REPORT_TABLE && (options->callers || options->slowest))
+	if (options->format == MON_REPORT_TABLE &&
+	    (options->callers || options->slowest || options->open))
 		(void)fputc('\n', report->out);
 	if (options->callers)
 		return mon_detail_callers(report, error);
 	if (options->slowest)
 		return mon_detail_slowest(report, error);
+	if (options->open)
+		return mon_detail_open(report, error);
 	if (!options->function)
 		return print_screen(report, error);
 	if (options->format == MON_REPORT_JSON) {

@@ -20,6 +20,7 @@ struct mon_report_options {
 	const char *function; /* NULL, or one function in detail, with its histogram */
 	bool callers;
 	uint32_t slowest; /* 0, or how many */
+	bool open;	  /* calls that never returned */
 	bool since_set;
 	uint64_t since_ns; /* only what happened in the last so many ns of the run */
 	bool all;	   /* every function, not the first ten */
