@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "report/detail.h"
 #include "report/export.h"
+#include "report/stacks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -595,6 +596,8 @@ static int print_selected(struct mon_report *report, struct mon_error *error)
 
 	if (options->format == MON_REPORT_TABLE && (options->callers || options->slowest))
 		(void)fputc('\n', report->out);
+	if (options->stacks || options->folded)
+		return mon_stacks_print(report, error);
 	if (options->callers)
 		return mon_detail_callers(report, error);
 	if (options->slowest)
@@ -629,7 +632,8 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 		return result;
 	switch (options->format) {
 	case MON_REPORT_TABLE:
-		print_head(report);
+		if (!options->folded)
+			print_head(report);
 		break;
 	case MON_REPORT_JSON:
 		if (run_table(&report->run, &run))
