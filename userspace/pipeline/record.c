@@ -170,6 +170,10 @@ struct mon_record_parts mon_record_parts(const void *data, uint32_t size)
 	parts.text_bytes = size - (uint32_t)sizeof(*call);
 	if (call->kind == MON_EVENT_CALL_TEXT)
 		return parts;
+	if (parts.text_bytes < sizeof(*stack) || stack->room_frames > MON_STACK_FRAMES_MAX ||
+	    stack->frame_count > stack->room_frames ||
+	    parts.text_bytes < MON_STACK_BYTES(stack->room_frames))
+		return (struct mon_record_parts){0}; /* was not checked */
 	parts.stack = stack;
 	parts.texts = stack->frames + stack->room_frames;
 	parts.text_bytes -= MON_STACK_BYTES(stack->room_frames);

@@ -262,8 +262,8 @@ static void print_folded(const struct mon_report *report, const struct ways *way
 {
 	for (size_t i = 0; i < ways->count; i++) {
 		const struct way *way = &ways->rows[i];
-		uint64_t value = report->options->folded == MON_FOLDED_TIME ? way->self_ns
-									    : way->calls;
+		uint64_t value =
+			report->options->folded == MON_FOLDED_TIME ? way->self_ns : way->calls;
 
 		if (value)
 			(void)fprintf(report->out, "%s %" PRIu64 "\n", way->text, value);
@@ -275,12 +275,23 @@ static void print_way(const struct way *way, bool timed, FILE *out)
 {
 	const char *end = way->text + strlen(way->text), *at;
 	char count[32], total[32], self[32];
+	unsigned times = 0;
 	bool first = true;
 
 	do {
 		at = memrchr(way->text, ';', (size_t)(end - way->text));
 		at = at ? at + 1 : way->text;
-		if (!first)
+		times++;
+		/* A function that calls itself is one line. */
+		if (!first && at - way->text > end - at &&
+		    memcmp(at - (end - at) - 1, at, (size_t)(end - at)) == 0 &&
+		    (at - (end - at) - 1 == way->text || at[-(end - at) - 2] == ';')) {
+			end = at - 1;
+			continue;
+		}
+		if (!first && times > 1)
+			(void)fprintf(out, "    %.*s  (%u times)\n", (int)(end - at), at, times);
+		else if (!first)
 			(void)fprintf(out, "    %.*s\n", (int)(end - at), at);
 		else if (timed)
 			(void)fprintf(out, "\n%.*s  %s calls  total %s  self %s\n", (int)(end - at),
@@ -291,14 +302,15 @@ static void print_way(const struct way *way, bool timed, FILE *out)
 			(void)fprintf(out, "\n%.*s  %s calls\n", (int)(end - at), at,
 				      mon_format_count(count, sizeof(count), way->calls));
 		first = false;
+		times = 0;
 		end = at - 1;
 	} while (at > way->text);
 }
 
 static void print_text(const struct mon_report *report, const struct ways *ways)
 {
-	size_t shown = report->options->all || ways->count < STACKS_SHOWN ? ways->count
-									   : STACKS_SHOWN;
+	size_t shown =
+		report->options->all || ways->count < STACKS_SHOWN ? ways->count : STACKS_SHOWN;
 	char text[32];
 
 	for (size_t i = 0; i < shown; i++)
@@ -306,8 +318,9 @@ static void print_text(const struct mon_report *report, const struct ways *ways)
 	if (!ways->count)
 		(void)fputs("\nno stacks: monbpf attach --stack keeps them\n", report->out);
 	else if (ways->without)
-		(void)fprintf(report->out, "\n%s kept calls without a stack: they did not return\n",
-			      mon_format_count(text, sizeof(text), ways->without));
+		(void)fprintf(report->out, "\n%s kept call%s without a stack: not returned\n",
+			      mon_format_count(text, sizeof(text), ways->without),
+			      ways->without == 1 ? "" : "s");
 	if (shown < ways->count)
 		(void)fprintf(report->out, "\n%zu more: --all\n", ways->count - shown);
 }
