@@ -23,8 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 
-static char *directory, *database, *spool;
+static char *directory, *database, *spool, *pins;
 
 static int setup(void **state)
 {
@@ -32,6 +33,7 @@ static int setup(void **state)
 	directory = scratch_new();
 	database = scratch_path(directory, "monbpf.db");
 	spool = scratch_path(directory, "monbpf.db.spool");
+	pins = scratch_path(directory, "pins");
 	return 0;
 }
 
@@ -39,9 +41,11 @@ static int teardown(void **state)
 {
 	int result = process_teardown(state);
 
+	(void)umount2(pins, MNT_DETACH);
 	scratch_remove(directory);
 	free(database);
 	free(spool);
+	free(pins);
 	return result;
 }
 
@@ -210,15 +214,47 @@ static void L01_stacks_wait_in_the_spool(void **state)
 	free(text);
 }
 
+static struct monitor *persist(const char *pid)
+{
+	struct monitor *monitor = monitor_start(
+		(const char *const[]){"attach", "--persist", "--pins", pins, "-o", database,
+				      "--sample", "1", "--stack", "-p", pid, "watched_*", NULL});
+
+	(void)monitor_wait_line(monitor, "watching", PROCESS_TIMEOUT_MS);
+	return monitor;
+}
+
+/* The calls are made while nobody reads; who goes on with the run finds no process any more. */
+static void P05_stacks_wait_in_the_ring(void **state)
+{
+	struct target *target = target_start("stacks", NULL);
+	struct monitor *monitor;
+	char pid[16], *text;
+
+	(void)state;
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	monitor = persist(pid);
+	process_signal(monitor_process(monitor), SIGKILL);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 128 + SIGKILL);
+	target_go(target);
+	assert_int_equal(target_done(target), STACKS_PATHS);
+	assert_int_equal(target_finish(target), 0);
+	monitor = persist(pid);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	assert_ledger_closed(database);
+	text = report("--folded");
+	assert_ways(text, 1);
+	free(text);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_process_in_each_form),
-		TEST(a_command_that_is_over_at_once),
-		TEST(another_file_has_no_names),
-		TEST(L01_stacks_wait_in_the_spool),
+		TEST(a_process_in_each_form),	   TEST(a_command_that_is_over_at_once),
+		TEST(another_file_has_no_names),   TEST(L01_stacks_wait_in_the_spool),
+		TEST(P05_stacks_wait_in_the_ring),
 	};
 
 	if (argc > 1)

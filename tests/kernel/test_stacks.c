@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Stacks of real processes in each mode, at the return and at the entry. What is expected comes
- * from the target: before a probe is armed, each function on the way says where it will return to.
+ * from the target: before a probe is armed, each function on the way says where it will return to;
+ * and from bpftrace, which lets the kernel walk.
  */
 #include "base/cleanup.h"
 #include "pipeline/record.h"
@@ -13,12 +14,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define MODE(state) (*(const enum mon_mode *)*(state))
@@ -199,6 +202,106 @@ static void at_entry(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* What it printed of the @path-th call: addresses, the probed function's own first. */
+static uint32_t told_by_bpftrace(const char *text, int path, uint64_t *frames)
+{
+	uint32_t count = 0;
+	char *end;
+
+	for (int i = 0; i <= path; i++) {
+		const char *next = strstr(text, "stack\n");
+
+		if (!next)
+			fail_msg("bpftrace says nothing of path %d: %s", path, text);
+		text = next;
+		text += strlen("stack\n");
+	}
+	while (*text == '\t' && count < CHAIN_MAX) {
+		frames[count++] = strtoull(text + 1, &end, 16);
+		text = strchr(end, '\n') ?: end;
+		text += *text == '\n';
+	}
+	return count;
+}
+
+/* Its first and its last probe: when both were hit, those between are there. */
+__attribute__((noinline, noclone, used)) static void armed_first(void)
+{
+	__asm__ volatile("");
+}
+
+__attribute__((noinline, noclone, used)) static void armed_last(void)
+{
+	__asm__ volatile("");
+}
+
+__attribute__((noinline, noclone, used)) static void all_called(void)
+{
+	__asm__ volatile("");
+}
+
+static struct process *start_bpftrace(const char *path, pid_t pid)
+{
+	char program[5 * PATH_MAX], self[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	struct process *bpftrace;
+	bool first = false, last = false;
+
+	assert_true(length > 0);
+	self[length] = '\0';
+	(void)snprintf(program, sizeof(program),
+		       "uprobe:%s:armed_first /pid == %d/ { printf(\"first\\n\"); } "
+		       "uprobe:%s:all_called /pid == %d/ { printf(\"end\\n\"); } "
+		       "uprobe:%s:watched_leaf /pid == %d/ "
+		       "{ printf(\"stack%%s\\n\", ustack(perf, 64)); } "
+		       "uprobe:%s:armed_last /pid == %d/ { printf(\"last\\n\"); }",
+		       self, (int)getpid(), self, (int)getpid(), path, (int)pid, self,
+		       (int)getpid());
+	bpftrace = process_start((const char *const[]){"bpftrace", "-e", program, NULL});
+	for (int tries = 0; !(first && last); tries++) {
+		assert_true(tries < PROCESS_TIMEOUT_MS / 20);
+		armed_first();
+		armed_last();
+		first = first || process_try_line(bpftrace, PROCESS_STDOUT, "first", 10);
+		last = last || process_try_line(bpftrace, PROCESS_STDOUT, "last", 10);
+	}
+	return bpftrace;
+}
+
+/* Both at once: it does not see our trampolines, nor we its probes. */
+static void as_bpftrace_has_it(void **state)
+{
+	struct mon_capture_options options = options_of(MODE(state), true);
+	struct target *target = start("stacks");
+	char path[PATH_MAX];
+	struct process *bpftrace;
+
+	bpftrace = start_bpftrace(target_path("stacks", path, sizeof(path)), target_pid(target));
+	open_watch(target, "stacks", &options);
+	work(target);
+	/* Twice: what it read together with the first one of these may be printed after it. */
+	for (int i = 0; i < 2; i++) {
+		all_called();
+		(void)process_wait_line(bpftrace, PROCESS_STDOUT, "end", PROCESS_TIMEOUT_MS);
+	}
+	for (int i = 0; i < STACKS_GARBAGE; i++) {
+		uint64_t frames[CHAIN_MAX];
+		uint32_t count =
+			told_by_bpftrace(process_text(bpftrace, PROCESS_STDOUT), i, frames);
+		const struct kept *stack = find(LEAF, (uint32_t)i);
+
+		assert_true(count - 1 >= (i == STACKS_TOO_DEEP ? 63 : chains[i].count));
+		for (uint32_t k = 1; k < count && k - 1 < stack->count; k++)
+			if (frames[k] != stack->frames[k - 1])
+				fail_msg("path %d: frame %u is %lx, bpftrace says %lx", i, k - 1,
+					 (unsigned long)stack->frames[k - 1],
+					 (unsigned long)frames[k]);
+	}
+	process_free(bpftrace);
+	watch_free(&watch);
+	assert_int_equal(target_finish(target), 0);
+}
+
 /* A stack and a text in one record; and no more frames than were asked for. */
 static void with_texts(void **state)
 {
@@ -276,8 +379,11 @@ int main(int argc, char **argv)
 		const char *name;
 		CMUnitTestFunction body;
 	} in_each_mode[] = {
-		{"at_return", at_return},   {"at_entry", at_entry},
-		{"with_texts", with_texts}, {"without_frame_pointers", without_frame_pointers},
+		{"at_return", at_return},
+		{"at_entry", at_entry},
+		{"as_bpftrace_has_it", as_bpftrace_has_it},
+		{"with_texts", with_texts},
+		{"without_frame_pointers", without_frame_pointers},
 		{"largest", largest},
 	};
 	static struct CMUnitTest tests[MON_ARRAY_COUNT(in_each_mode) * MON_ARRAY_COUNT(modes)];

@@ -38,13 +38,17 @@ void mon_store_free_stacks(struct mon_store *store)
 	store->mappings = NULL;
 }
 
+_Static_assert(MON_STORE_STACK_SLOTS * sizeof(struct mon_store_stack) +
+			       MON_STORE_MAPPINGS_MAX * sizeof(struct mon_store_mapping) <=
+		       MON_BUDGET_STACKS_BYTES,
+	       "the plan");
+
 /* Without memory for it each stack gets a row of its own, and addresses stay addresses. */
 static void make_tables(struct mon_store *store)
 {
 	if (!store->stacks)
-		store->stacks =
-			mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS,
-					  MON_STORE_STACK_SLOTS * sizeof(*store->stacks));
+		store->stacks = mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS,
+						  MON_STORE_STACK_SLOTS * sizeof(*store->stacks));
 	if (!store->mappings)
 		store->mappings =
 			mon_budget_calloc(store->options.budget, MON_BUDGET_TOTALS,
@@ -197,8 +201,8 @@ int mon_store_map_process(struct mon_store *store, uint32_t pid)
 }
 
 /* *@known_out: false when the process may know more than could be asked now. */
-static int resolve(struct mon_store *store, uint32_t pid, uint64_t *address,
-		   int64_t *module_id_out, bool *known_out)
+static int resolve(struct mon_store *store, uint32_t pid, uint64_t *address, int64_t *module_id_out,
+		   bool *known_out)
 {
 	const struct mon_store_mapping *mapping;
 	int code = store->mappings ? read_back(store) : SQLITE_OK;
