@@ -92,8 +92,8 @@ static void assert_ways(const char *folded, uint64_t calls)
 
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		if (value_of(folded, ways[i]) != calls)
-			fail_msg("%s: %llu\n%s", ways[i],
-				 (unsigned long long)value_of(folded, ways[i]), folded);
+			fail_msg("%s: %llu", ways[i],
+				 (unsigned long long)value_of(folded, ways[i]));
 }
 
 static struct monitor *watch(struct target *target)
