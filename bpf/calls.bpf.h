@@ -39,8 +39,9 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 
 	if (setup.skip_returns)
 		mon_doubt_caller(thread, MON_FRAMES_MAX, &call);
-	if (setup.text_count)
+	if (setup.text_count || setup.stack_frames)
 		call.entry = ctx;
+	call.walkable = setup.stack_frames > 0;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -70,8 +71,9 @@ static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids i
 	__u64 args[MON_EVENT_ARGS_MAX];
 	struct mon_name *name;
 
-	if (setup.text_count)
+	if (setup.text_count || setup.stack_frames)
 		call.entry = ctx;
+	call.walkable = setup.stack_frames > 0;
 	if (setup.arg_count) {
 		mon_read_arguments(ctx, args);
 		call.args = args;
@@ -286,6 +288,9 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 		if (arguments)
 			call.args = arguments->args[index & (MON_FRAMES_MAX - 1)];
 	}
+	if (setup.stack_frames)
+		call.leave = ctx;
+	call.walkable = setup.stack_frames > 0;
 	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
 	if (has_texts)
 		call.texts = mon_find_texts(thread, index);

@@ -112,12 +112,13 @@ struct mon_run_counters {
 	__u64 execs;	       /* watched processes that called exec */
 	__u64 forks;	       /* children made by watched processes */
 	__u64 texts_refused;   /* chosen calls kept without what their arguments point to */
+	__u64 stacks_refused;  /* kept calls whose caller could not be read */
 	__u32 fork_pids[MON_FORKS_REMEMBERED]; /* slot = forks % MON_FORKS_REMEMBERED */
 };
 
 _Static_assert(sizeof(struct mon_counters) == 128, "two cache lines, none shared");
 _Static_assert(sizeof(struct mon_histogram) == 944, "layout");
 _Static_assert(MON_HISTOGRAM_MARKS < MON_HISTOGRAM_SLOTS, "layout");
-_Static_assert(sizeof(struct mon_run_counters) == 128, "layout");
+_Static_assert(sizeof(struct mon_run_counters) == 136, "layout");
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef MON_EMIT_BPF_H
 #define MON_EMIT_BPF_H
 
+#include "stacks.bpf.h"
 #include "texts.bpf.h"
 
 #define MON_RING_HEADER_BYTES 8
@@ -68,7 +69,8 @@ struct mon_call {
 	__u64 born_ns;
 	const __u64 *args;     /* of [MON_EVENT_ARGS_MAX], or NULL */
 	const void *texts;     /* those of its frame, or NULL */
-	struct pt_regs *entry; /* it is being entered: texts are read now; or NULL */
+	struct pt_regs *entry; /* it is being entered: texts and stack are read now; or NULL */
+	struct pt_regs *leave; /* it returns: the stack is read now; or NULL */
 	__u32 tgid;
 	__u32 tid;
 	__u32 function;
@@ -77,6 +79,8 @@ struct mon_call {
 	__u32 cpu;
 	__u32 depth;
 	__u32 flags;
+	__u32 walkable; /* `entry` or `leave` is set: for stacks. The verifier forbids `|` */
+	__u32 reserved;
 };
 
 /*
@@ -172,6 +176,48 @@ static __noinline void mon_emit_texts(struct mon_counters *count, const struct m
 	bpf_ringbuf_submit(event, mon_wakeup_flag(event, setup.text_record_bytes));
 }
 
+/* Call, stack and what texts there are. @bytes and @texts are constants, for the verifier. */
+static __always_inline void mon_emit_stack_of(struct mon_counters *count,
+					      const struct mon_call *call, const __u32 bytes,
+					      const bool texts)
+{
+	struct mon_call_event *event;
+	struct mon_stack *stack;
+
+	event = bpf_ringbuf_reserve(&ring, bytes, 0);
+	if (!event) {
+		__sync_fetch_and_add(&count->ring_full, 1);
+		return;
+	}
+	__sync_fetch_and_add(&count->emitted, 1);
+	mon_fill_call(event, call, MON_EVENT_CALL_STACK);
+	mon_fill_arguments(event, call);
+	stack = (void *)(event + 1);
+	if (texts && call->entry) {
+		bpf_probe_read_kernel((void *)stack + setup.stack_bytes, setup.texts_bytes,
+				      mon_zeros);
+		mon_read_texts(call->entry, (void *)stack + setup.stack_bytes);
+	} else if (texts) {
+		bpf_probe_read_kernel((void *)stack + setup.stack_bytes, setup.texts_bytes,
+				      call->texts);
+	}
+	if (call->entry)
+		mon_fill_stack(stack, call->entry, false);
+	else if (call->leave)
+		mon_fill_stack(stack, call->leave, true);
+	bpf_ringbuf_submit(event, mon_wakeup_flag(event, bytes));
+}
+
+static __noinline void mon_emit_stack(struct mon_counters *count, const struct mon_call *call)
+{
+	if (setup.text_count && call->texts)
+		mon_emit_stack_of(count, call, setup.stack_text_record_bytes, true);
+	else if (setup.text_count && call->entry)
+		mon_emit_stack_of(count, call, setup.stack_text_record_bytes, true);
+	else
+		mon_emit_stack_of(count, call, setup.stack_record_bytes, false);
+}
+
 static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
 {
 	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
@@ -180,6 +226,8 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 		mon_count_closed(count, closed);
 	else if (mon_reader_is_late(call))
 		__sync_fetch_and_add(&count->gate_closed, 1);
+	else if (setup.stack_frames && call->walkable)
+		mon_emit_stack(count, call);
 	else if (setup.text_count && (call->texts || call->entry))
 		mon_emit_texts(count, call);
 	else

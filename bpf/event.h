@@ -6,7 +6,8 @@
  * byte is a named field and is written before submit, so no kernel memory ever leaves through a
  * gap. A call record is written without its `args` when the run captures no arguments: 72 bytes
  * cross the ring instead of 120. Record and ring header (8 bytes) never exceed 128 bytes, but for
- * runs that capture strings or buffers (struct mon_text), whose records are of one size, too.
+ * runs that capture strings or buffers (struct mon_text) or stacks (struct mon_stack), whose records
+ * are of one size, too.
  */
 #ifndef MON_EVENT_H
 #define MON_EVENT_H
@@ -16,6 +17,7 @@
 #include <stddef.h>
 #endif
 
+#include "bpf/stack.h"
 #include "bpf/text.h"
 
 #define MON_EVENT_VERSION 1
@@ -28,6 +30,8 @@ enum mon_event_kind {
 	MON_EVENT_CALL = 1, /* struct mon_call_event */
 	MON_EVENT_TASK = 2, /* struct mon_task_event: once for each thread, before its first call */
 	MON_EVENT_CALL_TEXT = 3, /* all of struct mon_call_event, then the run's texts */
+	/* All of struct mon_call_event, struct mon_stack and its room, then texts, if any. */
+	MON_EVENT_CALL_STACK = 4,
 };
 
 /*
@@ -52,7 +56,7 @@ enum mon_call_doubt {
 #define MON_CALL_DOUBTS (MON_CALL_SELF_UNKNOWN | MON_CALL_CALLER_UNKNOWN)
 
 struct mon_call_event {
-	__u8 kind;	/* MON_EVENT_CALL or MON_EVENT_CALL_TEXT */
+	__u8 kind;	/* MON_EVENT_CALL, _CALL_TEXT or _CALL_STACK */
 	__u8 version;	/* MON_EVENT_VERSION */
 	__u16 flags;	/* enum mon_call_flag, enum mon_call_doubt */
 	__u32 function; /* attach cookie: index into the run's function table */
@@ -84,6 +88,13 @@ struct mon_task_event {
 	__u32 tid;
 	char comm[MON_EVENT_COMM_BYTES]; /* may lack a NUL; anything may be in it */
 };
+
+/* A record is what a reader may look at in one piece (MON_RING_READABLE_BYTES). */
+#define MON_RECORD_MAX_BYTES 2048u
+#define MON_RECORD_FITS(text_count, capture_bytes, stack_frames)      \
+	(sizeof(struct mon_call_event) + MON_STACK_BYTES(stack_frames) + \
+		 MON_TEXTS_CALL_BYTES(text_count, capture_bytes) <=       \
+	 MON_RECORD_MAX_BYTES)
 
 _Static_assert(sizeof(struct mon_call_event) == 120, "record and ring header: 128 bytes");
 _Static_assert(__builtin_offsetof(struct mon_call_event, start_ns) == 8, "layout");

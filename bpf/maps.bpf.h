@@ -151,6 +151,9 @@ static __always_inline void *mon_create(void *map, struct task_struct *task)
 	return made;
 }
 
+/* To clear with: one call of a helper, where a loop would be walked by the verifier. */
+const char mon_zeros[MON_TEXTS_CALL_MAX_BYTES] = {};
+
 /* Keeps clang from folding a bound or a mask away that the verifier needs to see. */
 #define MON_OPAQUE(variable) asm volatile("" : "+r"(variable))
 

@@ -8,6 +8,7 @@
 
 #include "bpf/counters.h"
 #include "bpf/policy.h"
+#include "bpf/stack.h"
 #include "bpf/text.h"
 
 #define MON_TGIDS_MAX 64 /* processes watched by one capture */
@@ -38,6 +39,11 @@ struct mon_setup {
 	__u32 text_record_bytes;	 /* call and texts */
 	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
 	__u32 records_per_s;		 /* cap of all functions together; 0: none */
+	/* All 0 without stacks. */
+	__u32 stack_frames;		 /* 0..MON_STACK_FRAMES_MAX */
+	__u32 stack_bytes;		 /* MON_STACK_BYTES */
+	__u32 stack_record_bytes;	 /* call and stack */
+	__u32 stack_text_record_bytes;	 /* and texts */
 };
 
 /* Plain data of the programs, mapped by capture/. */
@@ -58,7 +64,7 @@ struct mon_live {
 	__u64 skipped_until_ns;
 };
 
-_Static_assert(sizeof(struct mon_setup) == 88, "layout");
-_Static_assert(sizeof(struct mon_live) == 160, "layout");
+_Static_assert(sizeof(struct mon_setup) == 104, "layout");
+_Static_assert(sizeof(struct mon_live) == 168, "layout");
 
 #endif

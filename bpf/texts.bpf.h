@@ -12,9 +12,6 @@
 
 #include "maps.bpf.h"
 
-/* To clear with: one call of a helper, where a loop would be walked by the verifier. */
-const char mon_zeros[MON_TEXTS_CALL_MAX_BYTES] = {};
-
 static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct mon_text *text)
 {
 	__u32 bytes = setup.capture_bytes, length_argument = setup.texts[which].length_argument;

@@ -29,6 +29,7 @@ TARGET_FLAGS_calls_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_arguments_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_recursion_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_longjmp_cet := -O0 -fcf-protection=full
+TARGET_FLAGS_stacks_bare := -O2 -fomit-frame-pointer
 # All of the library, with the names of its own functions.
 TARGET_FLAGS_crypto := -Wno-deprecated-declarations
 # What the static library needs itself differs: Debian 13's compresses with zlib and zstd.
@@ -60,6 +61,8 @@ $(BUILD)/tests/targets/longjmp_cet: tests/targets/longjmp.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
 $(BUILD)/tests/targets/crypto: tests/targets/crypto_forms.h
 $(BUILD)/tests/targets/texts: tests/targets/texts.h
+$(BUILD)/tests/targets/stacks $(BUILD)/tests/targets/stacks_bare: tests/targets/stacks.h
+$(BUILD)/tests/targets/stacks_bare: tests/targets/stacks.c
 
 # Loaded into the program by the tests that want it to be short of memory.
 PRELOADS := $(patsubst %.c,$(BUILD)/%.so,$(sort $(wildcard tests/harness/preload/*.c)))

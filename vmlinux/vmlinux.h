@@ -98,6 +98,16 @@ struct xol_area {
 	unsigned long vaddr;
 };
 
+struct return_instance {
+	unsigned long orig_ret_vaddr;
+	unsigned long stack;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+};
+
 struct uprobes_state {
 	struct xol_area *xol_area;
 };
@@ -130,6 +140,7 @@ struct task_struct {
 	pid_t tgid;
 	struct pid *thread_pid;
 	u64 start_time;
+	struct uprobe_task *utask;
 	char comm[16];
 };
 

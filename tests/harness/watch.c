@@ -36,6 +36,7 @@ void watch_open(struct watch *watch, const struct mon_capture_options *options)
 		.arg_count = watch->options.arg_count,
 		.text_count = watch->options.text_count,
 		.capture_bytes = watch->options.capture_bytes,
+		.stack_frames = watch->options.stack_frames,
 	};
 	assert_int_equal(mon_ring_new(&ring, &watch->ring), 0);
 }

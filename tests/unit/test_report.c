@@ -592,6 +592,108 @@ static void wrong_usage_exits_2(void **state)
 }
 
 /* Each ```sql block of docs/schema.md runs on the fixture. */
+/* One name for each file offset; what it is asked must be before where the call returns to. */
+static const char *name_place(void *context, const char *path, const char *build_id,
+			      uint64_t offset)
+{
+	int *asked = context;
+
+	++*asked;
+	if (strcmp(path, "/usr/bin/redis-server") != 0 || strcmp(build_id, "ab") != 0)
+		return NULL;
+	switch (offset) {
+	case 0xff:
+		return "main";
+	case 0x1ff:
+	case 0x2ff:
+		return "serve<a;b>";
+	case 0x3ff:
+		return "re\x1b[31m\ncurse";
+	default:
+		return NULL;
+	}
+}
+
+#define FRAME(module, offset) module "000000" offset "000000000000"
+
+/* Ways that differ in an address only are one; names cannot break a line; damage does no harm. */
+static void ways_are_summed_by_name(void **state)
+{
+	sqlite3 *database = open_fixture();
+	int asked = 0;
+	const struct mon_symbolizing symbolizing = {.name = name_place, .context = &asked};
+
+	(void)state;
+	run_sql(database,
+		"INSERT INTO stack VALUES"
+		"(1,3,x'" FRAME("01", "0002") FRAME("01", "0001") FRAME(
+			"02",
+			"3412") "'),"
+				"(2,3,x'" FRAME("01", "0003") FRAME("01", "0001") FRAME(
+					"02",
+					"3412") "'),"
+						/* The same again, from before the table of known
+						   ones was emptied. */
+						"(3,3,x'" FRAME("01", "0003") FRAME("01", "0001") FRAME(
+							"02",
+							"3412") "'),"
+								/* Without a module; of one that is
+								   not there; cut short; recursive.
+								 */
+								"(4,3,x'" FRAME("00", "efbe") FRAME(
+									"63",
+									"0001") "00'),"
+										"(5,3,x'0102'),"
+										"(6,3,x'" FRAME(
+											"01",
+											"0004") FRAME("01",
+												      "0004")
+											FRAME("01", "0004") FRAME(
+												"0"
+												"1",
+												"00"
+												"0"
+												"5") "'), (7,3,'text');"
+												     "DELETE FROM call;"
+												     "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<9)"
+												     "INSERT INTO call SELECT i,1000000000*i,1000*i,100*i,1+(i=6),NULL,1,0,10,0,0,"
+												     "NULL,NULL,NULL,NULL,NULL,NULL FROM n;"
+												     "UPDATE batch SET last_call=9;"
+												     "INSERT INTO call_stack VALUES(1,1),(2,2),(3,3),(4,4),(5,5),(6,6),(7,6),(8,7)");
+	check_golden("stacks",
+		     (struct mon_report_options){.stacks = true, .symbolizing = &symbolizing});
+	check_golden("stacks-json", (struct mon_report_options){.stacks = true,
+								.format = MON_REPORT_JSON,
+								.symbolizing = &symbolizing});
+	check_golden("folded", (struct mon_report_options){.folded = MON_FOLDED_CALLS,
+							   .symbolizing = &symbolizing});
+	check_golden("folded-time", (struct mon_report_options){.folded = MON_FOLDED_TIME,
+								.function = "call",
+								.symbolizing = &symbolizing});
+	assert_true(asked > 0);
+	check_golden("folded-unnamed", (struct mon_report_options){.folded = MON_FOLDED_CALLS});
+	assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+static void a_run_without_stacks_says_so(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	(void)state;
+	assert_int_equal(
+		report((struct mon_report_options){.folded = MON_FOLDED_CALLS}, &text, &error),
+		-ENOENT);
+	assert_int_equal(error.exit_code, MON_EXIT_NO_MATCH);
+	assert_non_null(strstr(error.text, "has no stacks"));
+	assert_string_equal(text, "");
+	free(text);
+	assert_int_equal(report((struct mon_report_options){.stacks = true}, &text, &error), 0);
+	assert_non_null(strstr(text, "no stacks: monbpf attach --stack keeps them"));
+	assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
 static void documented_queries_run(void **state)
 {
 	MON_FREE char *text = read_all("docs/schema.md");
@@ -631,6 +733,8 @@ int main(void)
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),
+		cmocka_unit_test(ways_are_summed_by_name),
+		cmocka_unit_test(a_run_without_stacks_says_so),
 		cmocka_unit_test(documented_queries_run),
 	};
 

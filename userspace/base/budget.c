@@ -207,7 +207,8 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES + want->print_bytes;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
-	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions);
+	bytes[MON_BUDGET_TOTALS] =
+		totals_bytes(want->functions) + (want->stacks ? MON_BUDGET_STACKS_BYTES : 0);
 	bytes[MON_BUDGET_SQLITE] = MON_BUDGET_SQLITE_BYTES;
 	bytes[MON_BUDGET_SPOOL] = MON_BUDGET_SPOOL_BYTES;
 	without_frames = sum_of(bytes);

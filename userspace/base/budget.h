@@ -33,8 +33,10 @@ enum mon_budget_part {
 
 /* pipeline/spool_open.c: two buffers of 256 KiB, and the table for the default size. */
 #define MON_BUDGET_TASKS_BYTES (16384ull * 24) /* the store's table of threads */
-#define MON_BUDGET_CREDITS_BYTES 80ull	       /* the store's, of each function */
-#define MON_BUDGET_BATCH_BYTES (896ull << 10)  /* what the writer has in hand, a copy */
+#define MON_BUDGET_STACKS_BYTES \
+	(16384ull * 16 + 2048ull * 64)	      /* stacks and mappings, with --stack */
+#define MON_BUDGET_CREDITS_BYTES 80ull	      /* the store's, of each function */
+#define MON_BUDGET_BATCH_BYTES (896ull << 10) /* what the writer has in hand, a copy */
 #define MON_BUDGET_SPOOL_BYTES ((2ull * 256 + 64) << 10)
 #define MON_BUDGET_SQLITE_BYTES (6ull << 20) /* its cache is 4 MiB of it */
 
@@ -83,6 +85,7 @@ struct mon_budget_want {
 	uint32_t threads; /* 0: as many as fit, at most MON_THREADS_MAX */
 	bool frames;	  /* return probes, so frames are kept */
 	bool arguments;
+	bool stacks;
 	uint64_t text_bytes; /* of the strings and buffers that one open call keeps */
 	uint64_t symbols_bytes;
 	uint64_t print_bytes; /* lines that wait to be printed; 0: none are */

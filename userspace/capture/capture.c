@@ -206,6 +206,7 @@ void mon_capture_read_run_counters(const struct mon_capture *capture,
 	counters_out->execs = run->execs;
 	counters_out->forks = run->forks;
 	counters_out->texts_refused = run->texts_refused;
+	counters_out->stacks_refused = run->stacks_refused;
 	for (size_t i = 0; i < MON_FORKS_REMEMBERED; i++)
 		counters_out->fork_pids[i] = run->fork_pids[i];
 }

@@ -52,6 +52,7 @@ struct mon_capture_options {
 	uint32_t text_count;  /* 0..MON_TEXTS_MAX, of arguments 1..6, each once */
 	struct mon_text_choice texts[MON_TEXTS_MAX];
 	uint32_t capture_bytes; /* of each text; MON_CAPTURE_BYTES_MAX bounds it */
+	uint32_t stack_frames;	/* of each kept call; 0: no stacks. MON_RECORD_FITS() bounds it */
 	uint32_t text_calls;	/* open calls that may keep texts; others go without */
 	bool returns;		/* false: entries only for everyone (hazard) */
 	bool allowance;		/* some function is sampled by `auto` */

@@ -61,6 +61,16 @@ static void fill_texts(struct mon_setup *setup, const struct mon_capture_options
 	memcpy(setup->texts, options->texts, sizeof(options->texts));
 }
 
+static void fill_stacks(struct mon_setup *setup, const struct mon_capture_options *options)
+{
+	if (!options->stack_frames)
+		return;
+	setup->stack_frames = options->stack_frames;
+	setup->stack_bytes = MON_STACK_BYTES(options->stack_frames);
+	setup->stack_record_bytes = (uint32_t)sizeof(struct mon_call_event) + setup->stack_bytes;
+	setup->stack_text_record_bytes = setup->stack_record_bytes + setup->texts_bytes;
+}
+
 static void fill_setup(struct mon_setup *setup, const struct mon_capture_options *options,
 		       uint32_t cpu_count)
 {
@@ -83,6 +93,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.records_per_s = options->records_per_s,
 	};
 	fill_texts(setup, options);
+	fill_stacks(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
 		return;
 	/* As the kernel packs a device number, not as stat() does. */
@@ -381,6 +392,10 @@ int mon_object_check_options(const struct mon_capture_options *options)
 	if (options->text_count &&
 	    (!options->capture_bytes || !options->text_calls ||
 	     options->capture_bytes > MON_CAPTURE_BYTES_MAX(options->text_count)))
+		return -EINVAL;
+	if (options->stack_frames &&
+	    (options->stack_frames > MON_STACK_FRAMES_MAX ||
+	     !MON_RECORD_FITS(options->text_count, options->capture_bytes, options->stack_frames)))
 		return -EINVAL;
 	for (uint32_t i = 0; i < options->text_count; i++)
 		if (!options->texts[i].argument ||

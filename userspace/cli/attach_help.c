@@ -38,6 +38,8 @@ const char mon_attach_help[] =
 	"      --buffer K:L         argument K is a buffer, argument L its length; 3 of both at "
 	"most\n"
 	"      --capture-bytes N    so many bytes of each (64); the true length is kept too\n"
+	"      --stack              keep the callers of each kept call, by frame pointers\n"
+	"      --stack-depth N      the same, so many callers (1..127, 64)\n"
 	"      --mode MODE          session, multi or perf; auto takes the first that works\n"
 	"      --placement WHERE    auto: on a cheap instruction, if it is safe; symbol: on the "
 	"first\n"

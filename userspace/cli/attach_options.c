@@ -85,6 +85,19 @@ static int check_texts(struct mon_config *config)
 	return usage(sentence, NULL);
 }
 
+static int check_stacks(const struct mon_config *config)
+{
+	if (!config->stack_frames)
+		return 0;
+	if (config->keep_none)
+		return usage("--stack wants records, which -c does not keep", NULL);
+	if (!MON_RECORD_FITS(config->text_count, config->capture_bytes, config->stack_frames))
+		return usage("stacks and captured arguments do not fit in one record of 2,048 "
+			     "bytes: lower --stack-depth or --capture-bytes",
+			     NULL);
+	return 0;
+}
+
 static int set_pid(struct mon_attach_options *options, const char *value)
 {
 	struct mon_config *config = &options->config;
@@ -234,6 +247,24 @@ static int set_capture_bytes(struct mon_attach_options *options, const char *val
 	if (mon_parse_number(value, 1, MON_CAPTURE_BYTES_MAX(1), &number))
 		return usage("--capture-bytes wants a number from 1 to 1910, not", value);
 	options->config.capture_bytes = (uint32_t)number;
+	return 0;
+}
+
+static int set_stack(struct mon_attach_options *options, const char *value)
+{
+	(void)value;
+	if (!options->config.stack_frames)
+		options->config.stack_frames = MON_STACK_FRAMES_DEFAULT;
+	return 0;
+}
+
+static int set_stack_depth(struct mon_attach_options *options, const char *value)
+{
+	uint64_t number;
+
+	if (mon_parse_number(value, 1, MON_STACK_FRAMES_MAX, &number))
+		return usage("--stack-depth wants a number from 1 to 127, not", value);
+	options->config.stack_frames = (uint32_t)number;
 	return 0;
 }
 
@@ -427,6 +458,8 @@ static const struct row {
 	{"string", 0, true, set_string},
 	{"buffer", 0, true, set_buffer},
 	{"capture-bytes", 0, true, set_capture_bytes},
+	{"stack", 0, false, set_stack},
+	{"stack-depth", 0, true, set_stack_depth},
 	{"mode", 0, true, set_mode},
 	{"placement", 0, true, set_placement},
 	{"force-returns", 0, false, set_force_returns},
@@ -530,7 +563,9 @@ static int check(struct mon_config *config)
 		return usage("-p, -b and a command exclude each other", NULL);
 	if (config->print && config->keep_none)
 		return usage("--print wants records, which -c does not keep", NULL);
-	return check_kept(config) ? MON_EXIT_USAGE : check_texts(config);
+	if (check_kept(config))
+		return MON_EXIT_USAGE;
+	return check_texts(config) ?: check_stacks(config);
 }
 
 int mon_attach_options_parse(int argc, char **argv, struct mon_attach_options *options_out)

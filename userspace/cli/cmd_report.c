@@ -5,6 +5,7 @@
  */
 #include "cli/cli.h"
 
+#include "attach/symbolize.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -26,6 +27,9 @@ static const char help[] =
 	"  -c, --callers         who calls whom, from kept calls\n"
 	"  -n, --slowest N       the N slowest kept calls, at most 100000\n"
 	"  -o, --open            kept calls that never returned, oldest first, and why\n"
+	"      --stacks          the ways that kept calls came (attach --stack), by time\n"
+	"      --folded          the same for flame graphs, by calls; --folded=time: by their own\n"
+	"                        time in ns\n"
 	"  -s, --since TIME      only the last 10s, 5m, ... of the run\n"
 	"  -a, --all             every function, not the first ten\n"
 	"  -w, --wide            more columns: P90 MIN FAILED KEPT MODULE\n"
@@ -40,6 +44,13 @@ static int usage(const char *what, const char *value)
 	return MON_EXIT_USAGE;
 }
 
+/* A report without names is still one: no memory for them is no error. */
+static const char *name_place(void *context, const char *path, const char *build_id,
+			      uint64_t offset)
+{
+	return context ? mon_symbolizer_name(context, path, build_id, offset) : NULL;
+}
+
 int mon_cli_report(int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -49,6 +60,8 @@ int mon_cli_report(int argc, char **argv)
 		{"callers", no_argument, NULL, 'c'},
 		{"slowest", required_argument, NULL, 'n'},
 		{"open", no_argument, NULL, 'o'},
+		{"stacks", no_argument, NULL, 'k'},
+		{"folded", optional_argument, NULL, 'l'},
 		{"since", required_argument, NULL, 's'},
 		{"all", no_argument, NULL, 'a'},
 		{"wide", no_argument, NULL, 'w'},
@@ -61,6 +74,7 @@ int mon_cli_report(int argc, char **argv)
 	struct mon_error error = {0};
 	bool json = false, csv = false;
 	const char *no_color = getenv("NO_COLOR");
+	struct mon_symbolizing symbolizing = {.name = name_place};
 	uint64_t number;
 	int option, result;
 
@@ -89,6 +103,15 @@ int mon_cli_report(int argc, char **argv)
 			break;
 		case 'o':
 			options.open = true;
+			break;
+		case 'k':
+			options.stacks = true;
+			break;
+		case 'l':
+			if (optarg && strcmp(optarg, "calls") != 0 && strcmp(optarg, "time") != 0)
+				return usage("--folded is by calls or time, not", optarg);
+			options.folded = optarg && optarg[0] == 't' ? MON_FOLDED_TIME
+								    : MON_FOLDED_CALLS;
 			break;
 		case 's':
 			if (mon_parse_duration(optarg, &options.since_ns) || !options.since_ns)
@@ -123,12 +146,23 @@ int mon_cli_report(int argc, char **argv)
 		return usage("-i wants a file name", NULL);
 	if (json && csv)
 		return usage("--json and --csv exclude each other", NULL);
-	if ((options.callers + (options.slowest > 0) + options.open) > 1)
-		return usage("--callers, --slowest and --open exclude each other", NULL);
+	if (options.callers + (options.slowest > 0) + options.open + options.stacks +
+		    (options.folded > 0) >
+	    1)
+		return usage("--callers, --slowest, --open, --stacks and --folded exclude each "
+			     "other",
+			     NULL);
+	if ((options.stacks || options.folded) && (csv || (options.folded && json)))
+		return usage("--stacks goes with --json only, --folded with neither", NULL);
 	if (json || csv)
 		options.format = json ? MON_REPORT_JSON : MON_REPORT_CSV;
 	options.color = isatty(STDOUT_FILENO) && !(no_color && no_color[0]);
+	if (options.stacks || options.folded) {
+		symbolizing.context = mon_symbolizer_new();
+		options.symbolizing = &symbolizing;
+	}
 	result = mon_report_print(&options, stdout, &error);
+	mon_symbolizer_free(symbolizing.context);
 	if (result) {
 		(void)fprintf(stderr, "monbpf report: %s\n", error.text);
 		return error.exit_code ? error.exit_code : MON_EXIT_RUNTIME;

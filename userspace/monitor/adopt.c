@@ -101,6 +101,7 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	monitor->returns = identity->options.returns;
 	monitor->armed_ns = identity->armed_ns;
 	monitor->config.arg_count = identity->options.arg_count;
+	monitor->config.stack_frames = identity->options.stack_frames;
 	/* What waits there comes before what is in the ring, whatever this command line names. */
 	memcpy(monitor->pinned_spool, identity->spool, sizeof(monitor->pinned_spool));
 	if (monitor->pinned_spool[0])
@@ -127,6 +128,7 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 		return result;
 	MON_CRASH_POINT("resumed");
 	find_targets(monitor, identity);
+	mon_monitor_map_targets(monitor);
 	monitor->targets_gone |= identity->detached;
 	mon_capture_heartbeat(monitor->capture, mon_clock_now(&mon_clock_system));
 	mon_capture_set_gate(monitor->capture, 0);

@@ -51,6 +51,7 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.arg_count = config->arg_count,
 		.text_count = config->text_count,
 		.capture_bytes = config->capture_bytes,
+		.stack_frames = config->stack_frames,
 		.text_calls = monitor->returns ? monitor->plan.text_calls : 1,
 		.returns = monitor->returns,
 		.all_processes = config->binary != NULL,
@@ -124,12 +125,12 @@ static void describe_options(const struct mon_monitor *monitor, char *text, size
 
 	(void)snprintf(
 		text, size,
-		"returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u sample_rules=%zu "
+		"returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u stack_frames=%u sample_rules=%zu "
 		"memory_budget=%llu "
 		"ring_size=%llu threads_max=%u max_size=%llu durability=%s",
 		monitor->returns ? "yes" : "no", config->counts_only ? "counts" : "exact",
 		config->keep_none ? "no" : "yes", config->arg_count, config->text_count,
-		config->capture_bytes, config->rule_count,
+		config->capture_bytes, config->stack_frames, config->rule_count,
 		(unsigned long long)mon_budget_limit(monitor->budget),
 		(unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
 		(unsigned long long)(config->size_max_bytes ? config->size_max_bytes
@@ -261,6 +262,8 @@ int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error)
 		result = arm(monitor, error);
 	if (!result)
 		result = begin_run(monitor, error);
+	if (!result)
+		mon_monitor_map_targets(monitor);
 	if (!result && monitor->config.persist)
 		result = pin(monitor, error);
 	return result;

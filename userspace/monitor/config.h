@@ -31,6 +31,7 @@ struct mon_config {
 	uint32_t text_count; /* of arguments 1..6, each once */
 	struct mon_text_choice texts[MON_TEXTS_MAX];
 	uint32_t capture_bytes; /* of each text, at most; bpf/text.h bounds it */
+	uint32_t stack_frames;	/* of each kept call, at most; 0: no stacks */
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
 	struct mon_rules slow, failed, caps; /* --keep-slow, --failed, --max-records-per-sec */

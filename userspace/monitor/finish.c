@@ -101,6 +101,10 @@ static void tell_of_programs(struct mon_monitor *monitor, struct mon_outcome_of_
 			"%llu kept calls are without their strings and buffers: more calls were "
 			"open than there is room for",
 			(unsigned long long)run.texts_refused);
+	if (run.stacks_refused)
+		mon_log(MON_LOG_WARNING,
+			"%llu kept calls are without their stack: their caller could not be read",
+			(unsigned long long)run.stacks_refused);
 	outcome->foreign_hits = run.foreign_hits;
 	outcome->missed = mon_capture_missed(monitor->capture);
 }

@@ -70,6 +70,8 @@ int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
 int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error);
 int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
 			 struct mon_error *error);
+/* What the targets have mapped, for stacks that are written when they are gone. */
+void mon_monitor_map_targets(struct mon_monitor *monitor);
 void mon_monitor_start_status(struct mon_monitor *monitor);
 int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *error);
 

@@ -6,6 +6,7 @@
  */
 #include "monitor/monitor_internal.h"
 
+#include "attach/mappings.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -29,6 +30,7 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 		.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
 		.frames = monitor->returns,
 		.arguments = config->arg_count > 0,
+		.stacks = config->stack_frames > 0,
 		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
 									config->capture_bytes)
 						 : 0,
@@ -119,6 +121,7 @@ int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
 		.budget = monitor->budget,
 		.on_committed = config->print ? on_committed : NULL,
 		.context = monitor,
+		.mappings = &mon_process_mappings,
 	};
 
 	return mon_store_new(&options, &monitor->store, error);
@@ -134,6 +137,7 @@ int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_o
 		.arg_count = options->arg_count,
 		.text_count = options->text_count,
 		.capture_bytes = options->capture_bytes,
+		.stack_frames = options->stack_frames,
 	};
 	int result = mon_ring_new(&ring, &monitor->ring);
 
@@ -245,6 +249,21 @@ int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error)
 			MON_ESCAPED(monitor->spool_path), MON_ESCAPED(monitor->spool_path),
 			MON_ESCAPED(config->output));
 	return 0;
+}
+
+void mon_monitor_map_targets(struct mon_monitor *monitor)
+{
+	int result = 0;
+
+	for (size_t i = 0; monitor->config.stack_frames && i < monitor->watched.target_count; i++)
+		result = mon_store_map_process(monitor->store,
+					       (uint32_t)monitor->watched.targets[i].pid)
+				 ?: result;
+	if (result)
+		mon_log(MON_LOG_WARNING,
+			"what the targets have mapped is not in the database yet (%s): stacks that "
+			"come from the spool when they are gone will be addresses",
+			strerror(-result));
 }
 
 /* A run without it is still a run. */

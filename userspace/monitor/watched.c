@@ -33,6 +33,14 @@ static int merge(struct mon_module_list *into, struct mon_module_list *from)
 	return 0;
 }
 
+static bool is_mapped(const struct mon_module_list *modules, const char *glob)
+{
+	for (size_t i = 0; i < modules->count; i++)
+		if (mon_module_name_match(glob, modules->modules[i].path))
+			return true;
+	return false;
+}
+
 /* Is every library that a glob names mapped? */
 static bool libraries_mapped(pid_t pid, void *context)
 {
@@ -44,17 +52,29 @@ static bool libraries_mapped(pid_t pid, void *context)
 		return false;
 	for (size_t i = 0; i < config->glob_count && all; i++) {
 		size_t length;
-		bool found = false;
 
 		(void)mon_symbol_glob_split(config->globs[i], &length);
 		if (!length)
 			continue;
 		MON_FREE char *library = strndup(config->globs[i], length);
 
-		for (size_t k = 0; library && k < modules.count && !found; k++)
-			found = mon_module_name_match(library, modules.modules[k].path);
-		all = found;
+		all = library && is_mapped(&modules, library);
 	}
+	mon_module_list_clear(&modules);
+	return all;
+}
+
+/*
+ * Stacks lead through the C library at least, and a command may be gone before it can be asked
+ * where that was. A program without a loader (one file is mapped) has none.
+ */
+static bool stacks_mapped(pid_t pid, void *context)
+{
+	struct mon_module_list modules = {0};
+	bool all = libraries_mapped(pid, context) && !mon_modules_of_process(pid, &modules, NULL) &&
+		   (modules.count == 1 || is_mapped(&modules, "libc") ||
+		    is_mapped(&modules, "libc.*") || is_mapped(&modules, "ld-musl*"));
+
 	mon_module_list_clear(&modules);
 	return all;
 }
@@ -66,8 +86,14 @@ static int start_command(const struct mon_config *config, struct mon_watched *wa
 	int result = mon_command_start(config->command, &watched->command, error);
 
 	if (!result)
-		result = mon_command_run_until(&watched->command, libraries_mapped, (void *)config,
-					       error);
+		result = mon_command_run_until(&watched->command,
+					       config->stack_frames ? stacks_mapped
+								    : libraries_mapped,
+					       (void *)config, error);
+	/* No C library of a name we know: its calls are watched from here. */
+	if (result == -ENOENT && config->stack_frames &&
+	    libraries_mapped(watched->command.pid, (void *)config))
+		result = 0;
 	if (!result)
 		result = mon_target_open_pid(watched->command.pid, target, error);
 	if (result)

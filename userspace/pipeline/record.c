@@ -79,51 +79,110 @@ static bool check_text(const struct mon_record_shape *shape, const struct mon_te
 	return unknown ? !text->true_bytes : text->true_bytes >= text->stored_bytes;
 }
 
-static int check_call_text(const struct mon_record_shape *shape, const struct mon_call_event *call,
-			   uint32_t size);
+/* Texts in a record of their own run's shape, or of the one that they tell. */
+static int check_texts(const struct mon_record_shape *shape, const char *text, uint32_t bytes)
+{
+	uint32_t stride = MON_TEXT_STRIDE_BYTES(shape->capture_bytes);
+	unsigned slots = 0;
+
+	if (!shape->text_count)
+		return EPROTO;
+	if (bytes != shape->text_count * stride)
+		return EBADMSG;
+	for (uint32_t i = 0; i < shape->text_count; i++, text += stride)
+		if (!check_text(shape, (const struct mon_text *)text, &slots))
+			return EPROTO;
+	return 0;
+}
 
 /* The first text tells the room of each: then it is a run like any other. */
-static int check_any_texts(const struct mon_record_shape *shape, const struct mon_call_event *call,
-			   uint32_t size)
+static int check_any_texts(const char *texts, uint32_t bytes)
 {
-	const struct mon_text *first = (const struct mon_text *)(call + 1);
-	struct mon_record_shape told = *shape;
+	const struct mon_text *first = (const struct mon_text *)texts;
+	struct mon_record_shape told = {0};
 	uint32_t stride;
 
-	if (size < sizeof(*call) + sizeof(*first) || size > MON_RING_READABLE_BYTES)
+	if (bytes < sizeof(*first) || bytes > MON_RING_READABLE_BYTES)
 		return EBADMSG;
 	stride = (uint32_t)sizeof(*first) + first->room_bytes;
-	if (first->room_bytes < 3 || (size - sizeof(*call)) % stride)
+	if (first->room_bytes < 3 || bytes % stride)
 		return EBADMSG;
-	told.any_capture = false;
-	told.arg_count = call->arg_count <= MON_EVENT_ARGS_MAX ? call->arg_count : 0;
-	told.text_count = (size - (uint32_t)sizeof(*call)) / stride;
+	told.text_count = bytes / stride;
 	told.capture_bytes = first->room_bytes - 2u;
 	if (told.text_count > MON_TEXTS_MAX ||
 	    MON_TEXT_ROOM_BYTES(told.capture_bytes) != first->room_bytes)
 		return EPROTO;
-	return check_call_text(&told, call, size);
+	return check_texts(&told, texts, bytes);
+}
+
+/* What lies behind the call, and then the call itself. */
+static int check_texts_and_call(const struct mon_record_shape *shape,
+				const struct mon_call_event *call, const char *texts,
+				uint32_t bytes)
+{
+	int result = shape->any_capture ? check_any_texts(texts, bytes)
+					: check_texts(shape, texts, bytes);
+
+	if (result)
+		return result;
+	return arguments_fit(shape, call) ? check_call_fields(shape, call) : EPROTO;
 }
 
 static int check_call_text(const struct mon_record_shape *shape, const struct mon_call_event *call,
 			   uint32_t size)
 {
-	uint32_t stride = MON_TEXT_STRIDE_BYTES(shape->capture_bytes);
-	const char *text = (const char *)(call + 1);
-	unsigned slots = 0;
-
-	if (shape->any_capture)
-		return check_any_texts(shape, call, size);
-	if (!shape->text_count)
+	if (!shape->any_capture && !shape->text_count)
 		return EPROTO;
-	if (size != sizeof(*call) + shape->text_count * stride)
+	if (size < sizeof(*call) || size > MON_RING_READABLE_BYTES)
 		return EBADMSG;
-	if (!arguments_fit(shape, call))
+	return check_texts_and_call(shape, call, (const char *)(call + 1),
+				    size - (uint32_t)sizeof(*call));
+}
+
+/* Only returned calls and entries that are not followed have a stack; texts may be missing. */
+static int check_call_stack(const struct mon_record_shape *shape, const struct mon_call_event *call,
+			    uint32_t size)
+{
+	const struct mon_stack *stack = (const struct mon_stack *)(call + 1);
+	uint32_t bytes;
+
+	if (!shape->any_capture && !shape->stack_frames)
 		return EPROTO;
-	for (uint32_t i = 0; i < shape->text_count; i++, text += stride)
-		if (!check_text(shape, (const struct mon_text *)text, &slots))
-			return EPROTO;
-	return check_call_fields(shape, call);
+	if (size < sizeof(*call) + sizeof(*stack) || size > MON_RING_READABLE_BYTES)
+		return EBADMSG;
+	bytes = size - (uint32_t)sizeof(*call);
+	if (!stack->room_frames || stack->room_frames > MON_STACK_FRAMES_MAX ||
+	    stack->frame_count > stack->room_frames || stack->reserved ||
+	    (!shape->any_capture && stack->room_frames != shape->stack_frames))
+		return EPROTO;
+	if (bytes < MON_STACK_BYTES(stack->room_frames))
+		return EBADMSG;
+	bytes -= MON_STACK_BYTES(stack->room_frames);
+	if (bytes)
+		return check_texts_and_call(
+			shape, call, (const char *)stack->frames + 8u * stack->room_frames, bytes);
+	return arguments_fit(shape, call) ? check_call_fields(shape, call) : EPROTO;
+}
+
+struct mon_record_parts mon_record_parts(const void *data, uint32_t size)
+{
+	const struct mon_call_event *call = data;
+	const struct mon_stack *stack = (const struct mon_stack *)(call + 1);
+	struct mon_record_parts parts = {.texts = stack};
+
+	if (call->kind != MON_EVENT_CALL_TEXT && call->kind != MON_EVENT_CALL_STACK)
+		return parts;
+	parts.text_bytes = size - (uint32_t)sizeof(*call);
+	if (call->kind == MON_EVENT_CALL_TEXT)
+		return parts;
+	if (parts.text_bytes < sizeof(*stack) || stack->room_frames > MON_STACK_FRAMES_MAX ||
+	    stack->frame_count > stack->room_frames ||
+	    parts.text_bytes < MON_STACK_BYTES(stack->room_frames))
+		return (struct mon_record_parts){0}; /* was not checked */
+	parts.stack = stack;
+	parts.texts = stack->frames + stack->room_frames;
+	parts.text_bytes -= MON_STACK_BYTES(stack->room_frames);
+	return parts;
 }
 
 static int check_task(const struct mon_task_event *task, uint32_t size)
@@ -147,5 +206,7 @@ int mon_record_check(const struct mon_record_shape *shape, const void *data, uin
 		return check_task(data, size);
 	if (first[0] == MON_EVENT_CALL_TEXT)
 		return check_call_text(shape, data, size);
+	if (first[0] == MON_EVENT_CALL_STACK)
+		return check_call_stack(shape, data, size);
 	return EPROTO;
 }

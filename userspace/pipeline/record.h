@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* So many bytes of any record may be read, whatever its header says. */
-#define MON_RING_READABLE_BYTES 2048
+#define MON_RING_READABLE_BYTES MON_RECORD_MAX_BYTES
 
 /* In the ring's own memory it is valid until its position is acknowledged. */
 struct mon_record {
@@ -28,8 +28,18 @@ struct mon_record_shape {
 	uint32_t function_count; /* a record that names a function past it is invalid */
 	uint32_t arg_count;
 	uint32_t text_count, capture_bytes; /* no record with texts is as short as one without */
+	uint32_t stack_frames;		    /* room of each stack; 0: no record has one */
 	bool any_capture; /* what the run captured is not known: bounds are all that is checked */
 };
+
+/* What lies behind a call: its stack and its texts. */
+struct mon_record_parts {
+	const struct mon_stack *stack; /* NULL: none */
+	const void *texts;	       /* `text_bytes` of them */
+	uint32_t text_bytes;
+};
+/* Of a call record that was checked. */
+struct mon_record_parts mon_record_parts(const void *data, uint32_t size);
 
 /* 0, or why the record must be set aside: EBADMSG, EPROTO. Looks at no byte past @size. */
 int mon_record_check(const struct mon_record_shape *shape, const void *data, uint32_t size);

@@ -110,6 +110,8 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	     (!options->capture_bytes ||
 	      options->capture_bytes > MON_CAPTURE_BYTES_MAX(options->text_count))))
 		return -EINVAL;
+	if (options->stack_frames > MON_STACK_FRAMES_MAX)
+		return -EINVAL;
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return -ENOMEM;
@@ -134,6 +136,7 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 		.arg_count = options->arg_count,
 		.text_count = options->text_count,
 		.capture_bytes = options->capture_bytes,
+		.stack_frames = options->stack_frames,
 	};
 	ring->read = load_acquire(ring->consumer);
 	ring->discarded_since = ring->read;

@@ -24,6 +24,7 @@ struct mon_ring_options {
 	uint32_t function_count;	    /* a record naming a function past it is invalid */
 	uint32_t arg_count;		    /* what this run captures */
 	uint32_t text_count, capture_bytes; /* likewise; MON_TEXTS_MAX and bpf/text.h bound them */
+	uint32_t stack_frames;		    /* room of each stack; 0: none */
 	/* Tests: pages laid out as ring.c maps them, instead of map_fd (which is then -1). */
 	void *consumer_page;
 	void *producer_pages; /* producer page, the data, the data's first page again */

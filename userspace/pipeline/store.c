@@ -103,6 +103,12 @@ static int limit_wal(struct mon_store *store)
 	return mon_store_execute(store, sql);
 }
 
+/* What schema.sql has and a file of minor 0 lacks. */
+static const char added_tables[] =
+	"CREATE TABLE IF NOT EXISTS mapping(run_id INTEGER NOT NULL, pid INTEGER NOT NULL,"
+	" start INTEGER NOT NULL, end INTEGER NOT NULL, offset INTEGER NOT NULL,"
+	" module_id INTEGER NOT NULL, PRIMARY KEY(run_id, pid, start)) WITHOUT ROWID";
+
 int mon_store_connect(struct mon_store *store)
 {
 	bool shm_cut;
@@ -127,6 +133,8 @@ int mon_store_connect(struct mon_store *store)
 		code = mon_store_execute(store,
 					 "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; "
 					 "PRAGMA cache_size=-4096");
+	if (code == SQLITE_OK)
+		code = mon_store_execute(store, added_tables);
 	if (code == SQLITE_OK)
 		code = limit_wal(store);
 	if (code == SQLITE_OK)
@@ -250,6 +258,7 @@ void mon_store_free(struct mon_store *store)
 				   MON_BUDGET_SQLITE_BYTES);
 		(void)sqlite3_hard_heap_limit64(0);
 	}
+	mon_store_free_stacks(store);
 	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->tasks,
 			      MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
 	mon_budget_free_bytes(store->options.budget, MON_BUDGET_TOTALS, store->credits,

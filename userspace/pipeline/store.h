@@ -14,6 +14,7 @@
 #define MON_STORE_H
 
 #include "base/error.h"
+#include "base/mapping.h"
 #include "base/types.h"
 #include "pipeline/breaker.h"
 #include "pipeline/ring.h"
@@ -51,6 +52,8 @@ struct mon_store_options {
 	 */
 	void (*on_committed)(void *context, const struct mon_batch *batch);
 	void *context;
+	/* Of the processes whose stacks come; NULL: what the file knows is all. */
+	const struct mon_mapping_source *mappings;
 };
 
 /* One transaction's worth. Records are in ring order; @tick may be NULL. */
@@ -124,6 +127,12 @@ int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_r
 		     struct mon_error *error);
 /* After a resume: it has no end any more. 0 or -errno. */
 int mon_store_reopen_run(struct mon_store *store);
+
+/*
+ * Before a process's first stack: what it has mapped goes into the file, so that its stacks can be
+ * told when it is gone and they come late. 0 or -errno; nothing is lost by a failure but that.
+ */
+int mon_store_map_process(struct mon_store *store, uint32_t pid);
 
 /* Where the ring's records that are in the file end. */
 uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);

@@ -3,7 +3,7 @@
  * What the files of the store share; nobody else includes it. store.c holds the life, store_file.c
  * the path and the one-monitor lock, store_path.c the names while a run is on, store_run.c writes a
  * run's first rows, store_resume.c reads back what the file holds, store_write.c turns records into
- * rows, store_error.c knows what SQLite's codes mean.
+ * rows, store_stacks.c those of stacks, store_error.c knows what SQLite's codes mean.
  */
 #ifndef MON_STORE_INTERNAL_H
 #define MON_STORE_INTERNAL_H
@@ -18,6 +18,8 @@
 #define MON_STORE_ROWS_PER_STATEMENT 50
 #define MON_STORE_RINGS_MAX 64
 #define MON_STORE_TASK_SLOTS 16384 /* a power of two; at most 3/4 are used */
+#define MON_STORE_STACK_SLOTS 16384 /* likewise */
+#define MON_STORE_MAPPINGS_MAX 2048
 #define MON_STORE_SET_ASIDE_BYTES 256
 #define MON_STORE_END_TRIES 5
 #define MON_STORE_SUFFIX_BYTES 32    /* of a path: room for ".damaged-1000-journal" */
@@ -31,6 +33,12 @@ enum mon_store_statement {
 	MON_STORE_CALL,
 	MON_STORE_CALLS, /* MON_STORE_ROWS_PER_STATEMENT of them */
 	MON_STORE_CALL_TEXT,
+	MON_STORE_STACK,
+	MON_STORE_CALL_STACK,
+	MON_STORE_MODULE,
+	MON_STORE_MODULE_FIND,
+	MON_STORE_MAPPING,
+	MON_STORE_MAPPINGS,
 	MON_STORE_TASK,
 	MON_STORE_TASK_FIND,
 	MON_STORE_SET_ASIDE,
@@ -95,6 +103,21 @@ struct mon_store_task {
 	int64_t id;
 };
 
+/* A row of `stack` that is known; id 0: a free slot. */
+struct mon_store_stack {
+	uint64_t hash; /* of pid and addresses */
+	int64_t id;
+};
+
+/* A row of `mapping`, or of code that is in no file (module_id 0), which has no row. */
+struct mon_store_mapping {
+	uint64_t start, end, offset;
+	int64_t module_id;
+	dev_t device;
+	ino_t inode; /* 0: read back from the file */
+	uint32_t pid;
+};
+
 /*
  * What is in the file is the truth: marks and credits here are copies of it, as of the last COMMIT
  * that said OK. After a failure that leaves doubt the connection is closed, and the copies are read
@@ -126,6 +149,13 @@ struct mon_store {
 	uint32_t task_count;
 	int64_t task_next_id;
 	bool tasks_forgotten; /* a miss may be in the file: ask it */
+
+	struct mon_store_stack *stacks; /* made when the first one comes */
+	uint32_t stack_count;
+	struct mon_store_mapping *mappings;
+	uint32_t mapping_count;
+	bool mappings_read; /* those that are in the file */
+	mon_ns mappings_asked_ns;
 
 	enum mon_store_doubt doubt;
 	struct mon_store_companions companions;
@@ -196,6 +226,12 @@ int mon_store_judge(struct mon_store *store, int code);
 
 /* store_resume.c; SQLite code. Marks and credits of this run, from the file. */
 int mon_store_read_back(struct mon_store *store);
+
+/* store_stacks.c; SQLite codes */
+int mon_store_write_stack(struct mon_store *store, int64_t call_id, uint32_t pid,
+			  const struct mon_stack *stack);
+void mon_store_forget_stacks(struct mon_store *store);
+void mon_store_free_stacks(struct mon_store *store);
 
 /* store_write.c; SQLite codes */
 int mon_store_prepare(struct mon_store *store);

@@ -34,6 +34,15 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_CALLS] = "INSERT INTO call(" CALL_COLUMNS ") VALUES" FIVE(TEN(CALL_VALUES)),
 	[MON_STORE_CALL_TEXT] =
 		"INSERT INTO call_text(call_id,slot,true_bytes,value) VALUES(?,?,?,?)",
+	[MON_STORE_STACK] = "INSERT INTO stack(run_id,frames) VALUES(?,?)",
+	[MON_STORE_CALL_STACK] = "INSERT INTO call_stack(call_id,stack_id) VALUES(?,?)",
+	[MON_STORE_MODULE] = "INSERT OR IGNORE INTO module(path,build_id) VALUES(?,?)",
+	[MON_STORE_MODULE_FIND] = "SELECT id FROM module WHERE path=? AND build_id=?",
+	[MON_STORE_MAPPING] =
+		"INSERT OR REPLACE INTO mapping(run_id,pid,start,end,offset,module_id)"
+		" VALUES(?,?,?,?,?,?)",
+	[MON_STORE_MAPPINGS] =
+		"SELECT pid,start,end,offset,module_id FROM mapping WHERE run_id=?",
 	[MON_STORE_TASK] = "INSERT INTO task(id,run_id,pid,tid,born_ns,comm) VALUES(?,?,?,?,?,?)"
 			   " ON CONFLICT(id) DO UPDATE SET comm=excluded.comm",
 	[MON_STORE_TASK_FIND] =
@@ -82,9 +91,9 @@ struct writing {
 	const struct mon_batch *batch;
 	const struct mon_call_event *pending[MON_STORE_ROWS_PER_STATEMENT];
 	int64_t pending_task[MON_STORE_ROWS_PER_STATEMENT];
-	uint32_t pending_texts[MON_STORE_ROWS_PER_STATEMENT]; /* bytes behind the call */
+	struct mon_record_parts pending_parts[MON_STORE_ROWS_PER_STATEMENT];
 	unsigned pending_count;
-	bool texts; /* some pending call has them */
+	bool parts; /* some pending call has texts or a stack */
 	uint64_t rows, set_aside;
 	uint64_t from_ns, to_ns; /* of the records' starts */
 	int64_t first_call;
@@ -177,6 +186,7 @@ void mon_store_forget(struct mon_store *store)
 		memset(store->tasks, 0, MON_STORE_TASK_SLOTS * sizeof(*store->tasks));
 	store->task_count = 0;
 	store->tasks_forgotten = true;
+	mon_store_forget_stacks(store);
 }
 
 static struct mon_store_task *task_slot(struct mon_store *store, uint32_t pid, uint32_t tid,
@@ -284,11 +294,9 @@ static void bind_call(sqlite3_stmt *statement, int slot, const struct writing *w
 		(void)sqlite3_bind_int64(statement, slot + 10 + (int)i, (int64_t)call->args[i]);
 }
 
-/* The texts behind one call. They say themselves how long they are; @bytes is not passed. */
-static int write_texts(struct mon_store *store, int64_t call_id, const struct mon_call_event *call,
-		       uint32_t bytes)
+/* The texts of one call. They say themselves how long they are; @bytes is not passed. */
+static int write_texts(struct mon_store *store, int64_t call_id, const char *at, uint32_t bytes)
 {
-	const char *at = (const char *)(call + 1);
 	int code = SQLITE_OK;
 
 	while (bytes >= sizeof(struct mon_text) && code == SQLITE_OK) {
@@ -312,17 +320,22 @@ static int write_texts(struct mon_store *store, int64_t call_id, const struct mo
 }
 
 /* Ids of the calls that were inserted last follow each other: no other connection writes. */
-static int write_pending_texts(struct writing *writing)
+static int write_pending_parts(struct writing *writing)
 {
 	struct mon_store *store = writing->store;
 	int64_t first = sqlite3_last_insert_rowid(store->db) - writing->pending_count + 1;
 	int code = SQLITE_OK;
 
-	for (unsigned i = 0; i < writing->pending_count && code == SQLITE_OK; i++)
-		if (writing->pending_texts[i])
-			code = write_texts(store, first + i, writing->pending[i],
-					   writing->pending_texts[i]);
-	writing->texts = false;
+	for (unsigned i = 0; i < writing->pending_count && code == SQLITE_OK; i++) {
+		const struct mon_record_parts *parts = &writing->pending_parts[i];
+
+		if (parts->text_bytes)
+			code = write_texts(store, first + i, parts->texts, parts->text_bytes);
+		if (parts->stack && code == SQLITE_OK)
+			code = mon_store_write_stack(store, first + i, writing->pending[i]->pid,
+						     parts->stack);
+	}
+	writing->parts = false;
 	return code;
 }
 
@@ -350,8 +363,8 @@ static int flush_pending(struct writing *writing)
 	if (!writing->first_call)
 		writing->first_call = sqlite3_last_insert_rowid(store->db) - count + 1;
 	writing->rows += count;
-	if (writing->texts)
-		code = write_pending_texts(writing);
+	if (writing->parts)
+		code = write_pending_parts(writing);
 	writing->pending_count = 0;
 	return code;
 }
@@ -371,7 +384,7 @@ static int write_call(struct writing *writing, const struct mon_record *record)
 {
 	const struct mon_call_event *call = record->data;
 	struct mon_store *store = writing->store;
-	uint32_t texts = call->kind == MON_EVENT_CALL_TEXT ? record->size_bytes - sizeof(*call) : 0;
+	struct mon_record_parts parts = mon_record_parts(call, record->size_bytes);
 
 	if (call->tid != writing->tid || call->pid != writing->pid ||
 	    call->born_ns != writing->born_ns || !writing->task_id) {
@@ -384,8 +397,8 @@ static int write_call(struct writing *writing, const struct mon_record *record)
 		writing->tid = call->tid;
 		writing->born_ns = call->born_ns;
 	}
-	writing->texts |= texts > 0;
-	writing->pending_texts[writing->pending_count] = texts;
+	writing->parts |= parts.text_bytes || parts.stack;
+	writing->pending_parts[writing->pending_count] = parts;
 	writing->pending_task[writing->pending_count] = writing->task_id;
 	writing->pending[writing->pending_count++] = call;
 	store->credits[call->function * MON_STORE_CREDITS + credit_of(call->flags)]++;
@@ -418,7 +431,8 @@ static int set_aside(struct writing *writing, const struct mon_record *record, c
 	writing->set_aside++;
 	/* Whose call it was can be told when the record got as far as naming it. */
 	if (record->data && record->size_bytes >= MON_CALL_EVENT_BARE_BYTES &&
-	    (call->kind == MON_EVENT_CALL || call->kind == MON_EVENT_CALL_TEXT) &&
+	    (call->kind == MON_EVENT_CALL || call->kind == MON_EVENT_CALL_TEXT ||
+	     call->kind == MON_EVENT_CALL_STACK) &&
 	    call->function < store->function_count)
 		store->credits[call->function * MON_STORE_CREDITS + MON_STORE_CREDIT_SET_ASIDE]++;
 	return mon_store_run(store, MON_STORE_SET_ASIDE, "iiutb", store->run_id,

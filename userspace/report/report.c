@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "report/detail.h"
 #include "report/export.h"
+#include "report/stacks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -624,6 +625,8 @@ static int print_selected(struct mon_report *report, struct mon_error *error)
 	if (options->format == MON_REPORT_TABLE &&
 	    (options->callers || options->slowest || options->open))
 		(void)fputc('\n', report->out);
+	if (options->stacks || options->folded)
+		return mon_stacks_print(report, error);
 	if (options->callers)
 		return mon_detail_callers(report, error);
 	if (options->slowest)
@@ -660,7 +663,8 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 		return result;
 	switch (options->format) {
 	case MON_REPORT_TABLE:
-		print_head(report);
+		if (!options->folded)
+			print_head(report);
 		break;
 	case MON_REPORT_JSON:
 		if (run_table(&report->run, &run))

@@ -14,11 +14,28 @@
 
 enum mon_report_format { MON_REPORT_TABLE, MON_REPORT_JSON, MON_REPORT_CSV };
 
+/* One line for each way that calls came, for flame graphs. */
+enum mon_folded {
+	MON_FOLDED_NONE,
+	MON_FOLDED_CALLS, /* its number is how many */
+	MON_FOLDED_TIME,  /* nanoseconds spent in the last function itself and what is not watched */
+};
+
+/* Names places in files; report/ knows nothing of those. */
+struct mon_symbolizing {
+	/* NULL: not known. Valid until the next call. */
+	const char *(*name)(void *context, const char *path, const char *build_id, uint64_t offset);
+	void *context;
+};
+
 struct mon_report_options {
 	const char *path;
 	uint32_t run;	      /* 0: the last one */
 	const char *function; /* NULL, or one function in detail, with its histogram */
 	bool callers;
+	bool stacks; /* the ways that calls came */
+	enum mon_folded folded;
+	const struct mon_symbolizing *symbolizing; /* for both; NULL: no names */
 	uint32_t slowest; /* 0, or how many */
 	bool open;	  /* calls that never returned */
 	bool since_set;
