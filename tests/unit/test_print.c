@@ -356,14 +356,13 @@ static void what_was_stored_before_is_not_printed(void **state)
 }
 
 /* Pipe and buffer fill up, print() returns all the same; the gap is named where it is. */
-static void a_slow_reader_gets_a_gap_with_a_number(void **state)
+static void read_slowly(void)
 {
 	struct mon_printer *printer = printer_of(0, SMALL);
 	struct mon_printer_stats stats;
 	uint64_t lines, missing;
 	MON_FREE char *text = NULL;
 
-	(void)state;
 	for (size_t i = 0; i < MANY; i += 100)
 		print(printer, i, i + 100);
 	text = finish_and_read(printer, &stats);
@@ -374,6 +373,19 @@ static void a_slow_reader_gets_a_gap_with_a_number(void **state)
 	assert_int_equal(stats.lines, lines);
 	assert_int_equal(stats.not_printed, missing);
 	assert_false(stats.stuck || stats.closed);
+}
+
+static void a_slow_reader_gets_a_gap_with_a_number(void **state)
+{
+	(void)state;
+	read_slowly();
+}
+
+static void a_descriptor_that_does_not_block_is_waited_for(void **state)
+{
+	(void)state;
+	assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+	read_slowly();
 }
 
 /*
@@ -459,6 +471,7 @@ int main(void)
 		PIPE(lines_come_in_stored_order_once),
 		PIPE(what_was_stored_before_is_not_printed),
 		PIPE(a_slow_reader_gets_a_gap_with_a_number),
+		PIPE(a_descriptor_that_does_not_block_is_waited_for),
 		PIPE(after_a_gap_lines_wait_for_room),
 		PIPE(a_reader_that_stopped_is_given_up),
 		PIPE(a_reader_that_is_gone_is_counted),

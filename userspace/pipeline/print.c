@@ -15,6 +15,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,18 @@ static size_t piece(const struct mon_printer *printer, const char **at_out)
 	return length < PIECE_BYTES ? length : PIECE_BYTES;
 }
 
+/* Somebody who shares the descriptor may have made it non-blocking. */
+static ssize_t write_some(int fd, const char *at, size_t length)
+{
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	ssize_t done;
+
+	while ((done = write(fd, at, length)) < 0 && (errno == EINTR || errno == EAGAIN))
+		if (errno == EAGAIN)
+			(void)poll(&room, 1, -1);
+	return done;
+}
+
 static void *write_lines(void *context)
 {
 	struct mon_printer *printer = context;
@@ -73,9 +86,7 @@ static void *write_lines(void *context)
 		if (!length)
 			break;
 		pthread_mutex_unlock(&printer->lock);
-		do
-			done = write(printer->options.fd, at, length);
-		while (done < 0 && (errno == EINTR || errno == EAGAIN));
+		done = write_some(printer->options.fd, at, length);
 		pthread_mutex_lock(&printer->lock);
 		if (done <= 0) { /* EPIPE, EIO, ENOSPC, EBADF: nobody reads on */
 			printer->closed = true;
