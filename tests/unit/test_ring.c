@@ -549,7 +549,6 @@ static void test_stacks(void **state)
 		}
 		record.call.function = FUNCTIONS;
 		assert_int_equal(verdict_of_stack(any, FRAMES, &record, sizeof(record)), EPROTO);
-		assert_int_equal(verdict_of_stack(any, FRAMES, &record, bare), EPROTO);
 		record = good_stack();
 		((struct mon_text *)record.texts)->slot = 7;
 		assert_int_equal(verdict_of_stack(any, FRAMES, &record, sizeof(record)), EPROTO);
