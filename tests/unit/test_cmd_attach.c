@@ -64,10 +64,20 @@ static void bytes_to_capture(void **state)
 		"3 captured arguments leave room for --capture-bytes 622 at most");
 }
 
+static void stacks_to_keep(void **state)
+{
+	(void)state;
+	refused("--stack -c", "--stack wants records, which -c does not keep");
+	refused("--stack-depth 0", "wants a number from 1 to 127, not 0;");
+	refused("--stack-depth 128", "not 128;");
+	refused("--stack --string 1 --capture-bytes 1900", "do not fit in one record");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arguments_to_capture),
+		cmocka_unit_test(stacks_to_keep),
 		cmocka_unit_test(bytes_to_capture),
 	};
 
