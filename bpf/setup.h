@@ -35,10 +35,10 @@ struct mon_setup {
 	__u32 text_record_bytes;	 /* call and texts */
 	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
 	/* All 0 without stacks. */
-	__u32 stack_frames;		 /* 0..MON_STACK_FRAMES_MAX */
-	__u32 stack_bytes;		 /* MON_STACK_BYTES */
-	__u32 stack_record_bytes;	 /* call and stack */
-	__u32 stack_text_record_bytes;	 /* and texts */
+	__u32 stack_frames;	       /* 0..MON_STACK_FRAMES_MAX */
+	__u32 stack_bytes;	       /* MON_STACK_BYTES */
+	__u32 stack_record_bytes;      /* call and stack */
+	__u32 stack_text_record_bytes; /* and texts */
 	__u32 reserved2;
 };
 

@@ -364,7 +364,8 @@ int mon_object_check_options(const struct mon_capture_options *options)
 		return -EINVAL;
 	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
 	    ring > 1ull << 31 || (ring & (ring - 1)) ||
-	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS || options->text_count > MON_TEXTS_MAX)
+	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS ||
+	    options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;
 	if (options->text_count &&
 	    (!options->capture_bytes || !options->text_calls ||

@@ -105,8 +105,8 @@ int mon_cli_report(int argc, char **argv)
 		case 'l':
 			if (optarg && strcmp(optarg, "calls") != 0 && strcmp(optarg, "time") != 0)
 				return usage("--folded is by calls or time, not", optarg);
-			options.folded = optarg && optarg[0] == 't' ? MON_FOLDED_TIME
-								    : MON_FOLDED_CALLS;
+			options.folded =
+				optarg && optarg[0] == 't' ? MON_FOLDED_TIME : MON_FOLDED_CALLS;
 			break;
 		case 's':
 			if (mon_parse_duration(optarg, &options.since_ns) || !options.since_ns)
@@ -143,9 +143,8 @@ int mon_cli_report(int argc, char **argv)
 		return usage("--json and --csv exclude each other", NULL);
 	if (options.callers && options.slowest)
 		return usage("--callers and --slowest exclude each other", NULL);
-	if ((options.stacks || options.folded) &&
-	    (csv || options.callers || options.slowest ||
-	     (options.folded && (json || options.stacks))))
+	if ((options.stacks || options.folded) && (csv || options.callers || options.slowest ||
+						   (options.folded && (json || options.stacks))))
 		return usage("--stacks goes with --json only, --folded with neither", NULL);
 	if (json || csv)
 		options.format = json ? MON_REPORT_JSON : MON_REPORT_CSV;
