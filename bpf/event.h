@@ -6,8 +6,8 @@
  * byte is a named field and is written before submit, so no kernel memory ever leaves through a
  * gap. A call record is written without its `args` when the run captures no arguments: 72 bytes
  * cross the ring instead of 120. Record and ring header (8 bytes) never exceed 128 bytes, but for
- * runs that capture strings or buffers (struct mon_text) or stacks (struct mon_stack), whose records
- * are of one size, too.
+ * runs that capture strings or buffers (struct mon_text) or stacks (struct mon_stack), whose
+ * records are of one size, too.
  */
 #ifndef MON_EVENT_H
 #define MON_EVENT_H
@@ -91,9 +91,9 @@ struct mon_task_event {
 
 /* A record is what a reader may look at in one piece (MON_RING_READABLE_BYTES). */
 #define MON_RECORD_MAX_BYTES 2048u
-#define MON_RECORD_FITS(text_count, capture_bytes, stack_frames)      \
+#define MON_RECORD_FITS(text_count, capture_bytes, stack_frames)         \
 	(sizeof(struct mon_call_event) + MON_STACK_BYTES(stack_frames) + \
-		 MON_TEXTS_CALL_BYTES(text_count, capture_bytes) <=       \
+		 MON_TEXTS_CALL_BYTES(text_count, capture_bytes) <=      \
 	 MON_RECORD_MAX_BYTES)
 
 _Static_assert(sizeof(struct mon_call_event) == 120, "record and ring header: 128 bytes");

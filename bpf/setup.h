@@ -40,10 +40,10 @@ struct mon_setup {
 	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
 	__u32 records_per_s;		 /* cap of all functions together; 0: none */
 	/* All 0 without stacks. */
-	__u32 stack_frames;		 /* 0..MON_STACK_FRAMES_MAX */
-	__u32 stack_bytes;		 /* MON_STACK_BYTES */
-	__u32 stack_record_bytes;	 /* call and stack */
-	__u32 stack_text_record_bytes;	 /* and texts */
+	__u32 stack_frames;	       /* 0..MON_STACK_FRAMES_MAX */
+	__u32 stack_bytes;	       /* MON_STACK_BYTES */
+	__u32 stack_record_bytes;      /* call and stack */
+	__u32 stack_text_record_bytes; /* and texts */
 };
 
 /* Plain data of the programs, mapped by capture/. */

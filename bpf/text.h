@@ -52,7 +52,8 @@ struct mon_text {
 /* A record, call and texts, is what a reader may look at in one piece (MON_RING_READABLE_BYTES). */
 #define MON_TEXTS_CALL_MAX_BYTES (2048u - 120u)
 #define MON_TEXTS_CALL_BYTES(count, capture_bytes) ((count)*MON_TEXT_STRIDE_BYTES(capture_bytes))
-/* The most that fits without a stack: 1910 bytes of one text, 942 of each of two, 622 of each of three. */
+/* The most that fits without a stack: 1910 bytes of one text, 942 of each of two, 622 of each of
+ * three. */
 #define MON_CAPTURE_BYTES_MAX(count) (((MON_TEXTS_CALL_MAX_BYTES / (count)-16) & ~7u) - 2)
 
 _Static_assert(sizeof(struct mon_text) == 16, "MON_TEXT_STRIDE_BYTES");

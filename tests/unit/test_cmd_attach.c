@@ -98,12 +98,20 @@ static void too_many_rules(void **state)
 	assert_non_null(strstr(heard(), "at most 64 rules of --keep-slow;"));
 }
 
+static void stacks_to_keep(void **state)
+{
+	(void)state;
+	refused("--stack -c", "--stack wants records, which -c does not keep");
+	refused("--stack-depth 0", "wants a number from 1 to 127, not 0;");
+	refused("--stack-depth 128", "not 128;");
+	refused("--stack --string 1 --capture-bytes 1900", "do not fit in one record");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(arguments_to_capture),
-		cmocka_unit_test(bytes_to_capture),
-		cmocka_unit_test(kept_calls),
+		cmocka_unit_test(arguments_to_capture), cmocka_unit_test(stacks_to_keep),
+		cmocka_unit_test(bytes_to_capture),	cmocka_unit_test(kept_calls),
 		cmocka_unit_test(too_many_rules),
 	};
 

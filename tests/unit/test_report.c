@@ -587,11 +587,13 @@ static void wrong_usage_exits_2(void **state)
 	assert_int_equal(command("--since", "soon"), MON_EXIT_USAGE);
 	assert_int_equal(command("--json", "--csv"), MON_EXIT_USAGE);
 	assert_int_equal(command("--open", "--callers"), MON_EXIT_USAGE);
+	assert_int_equal(command("--stacks", "--csv"), MON_EXIT_USAGE);
+	assert_int_equal(command("--folded", "--json"), MON_EXIT_USAGE);
+	assert_int_equal(command("--folded=x", NULL), MON_EXIT_USAGE);
 	assert_int_equal(command("file.db", NULL), MON_EXIT_USAGE);
 	assert_int_equal(command("-i", "build/nothing.db"), MON_EXIT_UNAVAILABLE);
 }
 
-/* Each ```sql block of docs/schema.md runs on the fixture. */
 /* One name for each file offset; what it is asked must be before where the call returns to. */
 static const char *name_place(void *context, const char *path, const char *build_id,
 			      uint64_t offset)
@@ -694,6 +696,7 @@ static void a_run_without_stacks_says_so(void **state)
 	assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
 
+/* Each ```sql block of docs/schema.md runs on the fixture. */
 static void documented_queries_run(void **state)
 {
 	MON_FREE char *text = read_all("docs/schema.md");

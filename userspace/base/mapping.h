@@ -19,8 +19,8 @@ struct mon_mapping {
 struct mon_mapping_source {
 	/* All that @pid has now, by address. Ends early when @each returns other than 0, which is
 	 * returned; else 0 or -errno. */
-	int (*read)(uint32_t pid,
-		    int (*each)(const struct mon_mapping *mapping, void *context), void *context);
+	int (*read)(uint32_t pid, int (*each)(const struct mon_mapping *mapping, void *context),
+		    void *context);
 	/* The file's GNU build id, "" when it has none or cannot be read (any more). */
 	void (*identify)(uint32_t pid, const struct mon_mapping *mapping,
 			 char build_id[MON_BUILD_ID_BYTES]);

@@ -110,8 +110,8 @@ int mon_cli_report(int argc, char **argv)
 		case 'l':
 			if (optarg && strcmp(optarg, "calls") != 0 && strcmp(optarg, "time") != 0)
 				return usage("--folded is by calls or time, not", optarg);
-			options.folded = optarg && optarg[0] == 't' ? MON_FOLDED_TIME
-								    : MON_FOLDED_CALLS;
+			options.folded =
+				optarg && optarg[0] == 't' ? MON_FOLDED_TIME : MON_FOLDED_CALLS;
 			break;
 		case 's':
 			if (mon_parse_duration(optarg, &options.since_ns) || !options.since_ns)

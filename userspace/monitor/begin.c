@@ -123,19 +123,19 @@ static void describe_options(const struct mon_monitor *monitor, char *text, size
 {
 	const struct mon_config *config = &monitor->config;
 
-	(void)snprintf(
-		text, size,
-		"returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u stack_frames=%u sample_rules=%zu "
-		"memory_budget=%llu "
-		"ring_size=%llu threads_max=%u max_size=%llu durability=%s",
-		monitor->returns ? "yes" : "no", config->counts_only ? "counts" : "exact",
-		config->keep_none ? "no" : "yes", config->arg_count, config->text_count,
-		config->capture_bytes, config->stack_frames, config->rule_count,
-		(unsigned long long)mon_budget_limit(monitor->budget),
-		(unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
-		(unsigned long long)(config->size_max_bytes ? config->size_max_bytes
-							    : MON_STORE_SIZE_DEFAULT_BYTES),
-		config->durability == MON_DURABILITY_FULL ? "full" : "normal");
+	(void)snprintf(text, size,
+		       "returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u "
+		       "stack_frames=%u sample_rules=%zu "
+		       "memory_budget=%llu "
+		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
+		       monitor->returns ? "yes" : "no", config->counts_only ? "counts" : "exact",
+		       config->keep_none ? "no" : "yes", config->arg_count, config->text_count,
+		       config->capture_bytes, config->stack_frames, config->rule_count,
+		       (unsigned long long)mon_budget_limit(monitor->budget),
+		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
+		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
+								   : MON_STORE_SIZE_DEFAULT_BYTES),
+		       config->durability == MON_DURABILITY_FULL ? "full" : "normal");
 }
 
 static int begin_run(struct mon_monitor *monitor, struct mon_error *error)

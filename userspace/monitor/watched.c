@@ -86,10 +86,9 @@ static int start_command(const struct mon_config *config, struct mon_watched *wa
 	int result = mon_command_start(config->command, &watched->command, error);
 
 	if (!result)
-		result = mon_command_run_until(&watched->command,
-					       config->stack_frames ? stacks_mapped
-								    : libraries_mapped,
-					       (void *)config, error);
+		result = mon_command_run_until(
+			&watched->command, config->stack_frames ? stacks_mapped : libraries_mapped,
+			(void *)config, error);
 	/* No C library of a name we know: its calls are watched from here. */
 	if (result == -ENOENT && config->stack_frames &&
 	    libraries_mapped(watched->command.pid, (void *)config))

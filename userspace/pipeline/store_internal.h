@@ -17,7 +17,7 @@
 #define MON_STORE_USER_VERSION 1
 #define MON_STORE_ROWS_PER_STATEMENT 50
 #define MON_STORE_RINGS_MAX 64
-#define MON_STORE_TASK_SLOTS 16384 /* a power of two; at most 3/4 are used */
+#define MON_STORE_TASK_SLOTS 16384  /* a power of two; at most 3/4 are used */
 #define MON_STORE_STACK_SLOTS 16384 /* likewise */
 #define MON_STORE_MAPPINGS_MAX 2048
 #define MON_STORE_SET_ASIDE_BYTES 256

@@ -41,8 +41,7 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_MAPPING] =
 		"INSERT OR REPLACE INTO mapping(run_id,pid,start,end,offset,module_id)"
 		" VALUES(?,?,?,?,?,?)",
-	[MON_STORE_MAPPINGS] =
-		"SELECT pid,start,end,offset,module_id FROM mapping WHERE run_id=?",
+	[MON_STORE_MAPPINGS] = "SELECT pid,start,end,offset,module_id FROM mapping WHERE run_id=?",
 	[MON_STORE_TASK] = "INSERT INTO task(id,run_id,pid,tid,born_ns,comm) VALUES(?,?,?,?,?,?)"
 			   " ON CONFLICT(id) DO UPDATE SET comm=excluded.comm",
 	[MON_STORE_TASK_FIND] =

@@ -18,7 +18,7 @@ enum mon_report_format { MON_REPORT_TABLE, MON_REPORT_JSON, MON_REPORT_CSV };
 enum mon_folded {
 	MON_FOLDED_NONE,
 	MON_FOLDED_CALLS, /* its number is how many */
-	MON_FOLDED_TIME,  /* nanoseconds spent in the last function itself and what is not watched */
+	MON_FOLDED_TIME, /* nanoseconds spent in the last function itself and what is not watched */
 };
 
 /* Names places in files; report/ knows nothing of those. */
@@ -36,8 +36,8 @@ struct mon_report_options {
 	bool stacks; /* the ways that calls came */
 	enum mon_folded folded;
 	const struct mon_symbolizing *symbolizing; /* for both; NULL: no names */
-	uint32_t slowest; /* 0, or how many */
-	bool open;	  /* calls that never returned */
+	uint32_t slowest;			   /* 0, or how many */
+	bool open;				   /* calls that never returned */
 	bool since_set;
 	uint64_t since_ns; /* only what happened in the last so many ns of the run */
 	bool all;	   /* every function, not the first ten */
