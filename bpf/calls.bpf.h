@@ -52,11 +52,15 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 	mon_emit_call(count, &call);
 }
 
-/* The same where no thread has frames, because returns are not followed at all. */
-static __always_inline void mon_emit_entry(struct pt_regs *ctx, struct mon_ids ids,
-					   struct mon_counters *count, __u32 function, __u32 weight)
+/*
+ * The same where no thread has frames, because returns are not followed at all. Its locals would be
+ * on the stack of every entry: 512 bytes are all there is for the deepest chain of calls.
+ */
+static __noinline void mon_emit_entry(struct pt_regs *ctx, struct mon_counters *count,
+				      __u32 function, __u32 weight)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct mon_ids ids = mon_current_ids();
 	struct mon_call call = {
 		.start_ns = bpf_ktime_get_ns(),
 		.born_ns = task->start_time,
@@ -129,7 +133,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 		__sync_fetch_and_add(&count->sampled_out, 1);
 	if (!setup.returns) {
 		if (weight && !(sift && setup.caps && mon_is_capped(count, function)))
-			mon_emit_entry(ctx, ids, count, function, weight);
+			mon_emit_entry(ctx, count, function, weight);
 		return false;
 	}
 	if (fate & MON_SIFT_SKIP)
