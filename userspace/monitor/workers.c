@@ -217,16 +217,6 @@ static bool join(struct mon_workers *workers, pthread_t thread)
 	}
 }
 
-bool mon_workers_override_breaker(struct mon_workers *workers)
-{
-	enum mon_breaker_state state = mon_workers_breaker_state(workers);
-
-	if (state == MON_BREAKER_CLOSED || state == MON_BREAKER_DISABLED)
-		return false;
-	mon_breaker_force(workers->breaker, MON_BREAKER_DISABLED);
-	return true;
-}
-
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 {
 	struct mon_ring_stats ring;
@@ -234,7 +224,6 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 
 	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	atomic_store(&workers->deadline_ns, mon_clock_now(&mon_clock_system) + timeout_ns);
-	(void)mon_workers_override_breaker(workers);
 	atomic_store(&workers->draining, true);
 	wake_reader(workers);
 	/* Who hangs goes down with the process; what the writer has in hand is in the spool. */

@@ -63,11 +63,6 @@ void mon_workers_spool_rest(struct mon_workers *workers);
 double mon_workers_level(struct mon_workers *workers);
 /* As it is now: hooks of two threads may tell of two transitions in the wrong order. */
 enum mon_breaker_state mon_workers_breaker_state(const struct mon_workers *workers);
-/*
- * The end does not wait for the breaker's timer: what is refused now is refused for good. True: it
- * was out, and everything is permitted from here on.
- */
-bool mon_workers_override_breaker(struct mon_workers *workers);
 /* Adds tick and transitions that wait to the batch. True when the batch has anything in it. */
 bool mon_workers_complete_batch(struct mon_workers *workers);
 bool mon_workers_past_deadline(const struct mon_workers *workers);
