@@ -41,7 +41,8 @@
 #define TIMINGS 3
 #define WARM_CALLS 10000u
 #define ARM_TIMEOUT_MS 20000
-#define SETTLE_MS 300	       /* after the first event: the return probe comes second */
+#define SETTLE_MS 300 /* after the first event: the return probe comes second */
+#define END_TIMEOUT_MS 20000
 #define DRAIN_MS 500	       /* for the tool to read what is in its buffers */
 #define ATTACH_TYPE_SESSION 57 /* BPF_TRACE_UPROBE_SESSION, d920179b3d4c */
 #define MIB (1024.0 * 1024.0)
@@ -266,6 +267,18 @@ static struct process *start_tool(const struct peer *peer, pid_t pid)
 	return process_start((const char *const[]){"sh", "-c", expanded, NULL});
 }
 
+/* A tool that does not end is left out and killed by whoever frees it. */
+static void wait_end(struct process *tool, struct result *result)
+{
+	for (int waited_ms = 0; waited_ms < END_TIMEOUT_MS; waited_ms += 10) {
+		if (!process_is_running(tool))
+			return;
+		(void)usleep(10000);
+	}
+	(void)snprintf(result->why_not, sizeof(result->why_not),
+		       "had not ended %d s after it was asked to", END_TIMEOUT_MS / 1000);
+}
+
 static bool wait_armed(struct target *target, struct process *tool, uint64_t *made)
 {
 	for (int waited_ms = 0; waited_ms < ARM_TIMEOUT_MS; waited_ms += 10) {
@@ -328,7 +341,7 @@ static void measure_tool(const struct peer *peer, struct result *result, int rou
 		result->start_s[round] = seconds_since(from_ns);
 		measure_calls(peer, result, round, target, tool, &made);
 		process_close_stdin(tool);
-		(void)process_wait(tool, PROCESS_TIMEOUT_MS);
+		wait_end(tool, result);
 		process_free(tool);
 		end_round(peer, result, made);
 		return;
@@ -342,7 +355,7 @@ static void measure_tool(const struct peer *peer, struct result *result, int rou
 		result->start_s[round] = seconds_since(from_ns);
 		measure_calls(peer, result, round, target, tool, &made);
 		process_signal(tool, SIGINT);
-		(void)process_wait(tool, PROCESS_TIMEOUT_MS);
+		wait_end(tool, result);
 	} else {
 		tell_why(result);
 	}

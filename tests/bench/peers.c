@@ -65,11 +65,11 @@ const struct peer peers[PEERS] = {
 			       .command = "exec funclatency-bpfcc -p %p %b:peer_push", SEEN_HIST},
 	[MON_RECORD] = {"monbpf --sample 1 (and exact statistics)", RECORD,
 			MONBPF("--sample 1", "peer_push"), SEEN_ROWS},
-	[BPFTRACE_PRINTF] = {"bpftrace printf(), entry: tid, time", RECORD,
+	[BPFTRACE_PRINTF] = {"bpftrace printf(), entry: tid, time", RECORD, .slower = 5,
 			     BPFTRACE("uprobe:%b:peer_push { printf(\"call %%d %%lld\\n\", tid, "
 				      "nsecs); }"),
 			     SEEN_LINES},
-	[BPFTRACE_PRINTF_PAIR] = {"bpftrace printf(), return: tid, duration", RECORD,
+	[BPFTRACE_PRINTF_PAIR] = {"bpftrace printf(), return: tid, duration", RECORD, .slower = 5,
 				  BPFTRACE("uprobe:%b:peer_push { @start[tid] = nsecs; } "
 					   "uretprobe:%b:peer_push /@start[tid]/ { printf(\"call "
 					   "%%d %%lld\\n\", tid, "
