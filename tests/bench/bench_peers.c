@@ -273,6 +273,9 @@ static void wait_end(struct process *tool, struct result *result)
 	for (int waited_ms = 0; waited_ms < END_TIMEOUT_MS; waited_ms += 10) {
 		if (!process_is_running(tool))
 			return;
+		/* bpftrace 0.17 does not always hear the first one. */
+		if (waited_ms % 2000 == 1990)
+			process_signal(tool, SIGINT);
 		(void)usleep(10000);
 	}
 	(void)snprintf(result->why_not, sizeof(result->why_not),
