@@ -3,7 +3,8 @@
 # make          builds build/monbpf as an ordinary user, offline, without a running kernel's BTF
 # make demo     installs what is missing, builds, watches a real redis-server, prints the report
 # make check    installs, builds, runs every test this kernel and user permit
-# make bench    prints the cost of everything, as ratios in one run
+# make bench    prints the cost of everything, as ratios in one run; beside other tracers when
+#               `make bench-deps` has installed them
 #
 # DEBUG=1 (ASan, UBSan), TSAN=1, CRASH=1 (dies at named points), V=1, PREFIX=, DESTDIR=. Everything built goes below build/.
 
@@ -65,7 +66,7 @@ LIBRARY := $(BUILD)/libmonbpf.a
 .DEFAULT_GOAL := all
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all deps demo check check-unit bench tests crash install clean format
+.PHONY: all deps demo check check-unit bench bench-deps tests crash install clean format
 
 all: $(BUILD)/monbpf
 

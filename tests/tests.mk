@@ -28,6 +28,7 @@ TARGET_FLAGS_cold := -O2 -freorder-blocks-and-partition
 TARGET_FLAGS_calls_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_arguments_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_recursion_cet := -O0 -fcf-protection=full
+TARGET_FLAGS_peers_pg := -pg
 TARGET_FLAGS_longjmp_cet := -O0 -fcf-protection=full
 TARGET_FLAGS_stacks_bare := -O2 -fomit-frame-pointer
 # All of the library, with the names of its own functions.
@@ -59,6 +60,8 @@ $(BUILD)/tests/targets/arguments_cet: tests/targets/arguments.c
 $(BUILD)/tests/targets/recursion_cet: tests/targets/recursion.c
 $(BUILD)/tests/targets/longjmp_cet: tests/targets/longjmp.c
 $(BUILD)/tests/targets/many_10000: tests/targets/many.c
+$(BUILD)/tests/targets/peers: tests/targets/many.c
+$(BUILD)/tests/targets/peers_pg: tests/targets/peers.c tests/targets/many.c
 $(BUILD)/tests/targets/crypto: tests/targets/crypto_forms.h
 $(BUILD)/tests/targets/texts: tests/targets/texts.h
 $(BUILD)/tests/targets/stacks $(BUILD)/tests/targets/stacks_bare: tests/targets/stacks.h
@@ -84,6 +87,8 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(HARNESS) $(LIBRARY)
 	$(say) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
+$(BUILD)/tests/bench/bench_peers: $(BUILD)/tests/bench/peers.o
+
 # Programs that do nothing, to compare with.
 $(BUILD)/tests/bench/empty.bpf.o: tests/bench/empty.bpf.c vmlinux/vmlinux.h
 	$(say) BPF $<
@@ -92,7 +97,7 @@ $(BUILD)/tests/bench/empty.bpf.o: tests/bench/empty.bpf.c vmlinux/vmlinux.h
 $(BUILD)/tests/bench/empty.skel.h: $(BUILD)/tests/bench/empty.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name empty_bpf > $@.tmp && mv $@.tmp $@
-$(BUILD)/tests/bench/bench_capture.o: $(BUILD)/tests/bench/empty.skel.h
+$(BUILD)/tests/bench/bench_capture.o $(BUILD)/tests/bench/bench_peers.o: $(BUILD)/tests/bench/empty.skel.h
 
 # The program that dies at named points, for tests that kill it (base/crash.h).
 crash:
@@ -111,7 +116,11 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory tests $(BENCH_PROGRAMS)
 	$(Q)tests/bench/run --build $(BUILD)
 
--include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS_OBJECTS:.o=.d) $(BENCH_PROGRAMS:%=%.d)
+bench-deps:
+	$(Q)tests/bench/deps
+
+-include $(TEST_NAMES:%=$(BUILD)/%.d) $(HARNESS_OBJECTS:.o=.d) $(BENCH_PROGRAMS:%=%.d) \
+	$(BUILD)/tests/bench/peers.d
 
 # The one test that loads the programs by itself.
 $(BUILD)/tests/kernel/test_programs.o: $(BUILD)/bpf/monbpf.skel.h

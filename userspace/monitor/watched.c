@@ -2,11 +2,13 @@
 /* Names become processes, processes become modules, modules become functions. Main thread. */
 #include "monitor/watched.h"
 
+#include "attach/return_trap.h"
 #include "attach/symbols.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Moves what @from has and @into lacks; a file mapped by several processes is one module. */
@@ -146,6 +148,21 @@ static uint8_t wanted_arguments(const struct mon_config *config)
 	return (uint8_t)wanted;
 }
 
+/* One process with a filter is enough: return probes are of the whole run. */
+static void look_at_return_trap(struct mon_watched *watched)
+{
+	for (size_t i = 0; i < watched->target_count && !watched->hazard.found; i++) {
+		const struct mon_target *target = &watched->targets[i];
+		const char *what = mon_return_trap_check(target->pid);
+
+		if (!what)
+			continue;
+		watched->hazard.found = true;
+		(void)snprintf(watched->hazard.why, sizeof(watched->hazard.why), "process %d: %s",
+			       (int)target->pid, what);
+	}
+}
+
 int mon_watched_find(const struct mon_config *config, struct mon_watched *watched_out,
 		     struct mon_error *error)
 {
@@ -172,6 +189,8 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 					 ? watched_out->targets[0].pid
 					 : 0,
 				 &watched_out->hazard);
+	if (!result && !watched_out->hazard.found)
+		look_at_return_trap(watched_out);
 	/* Anyone who watches a process that became another one meanwhile is told so. */
 	for (size_t i = 0; !result && i < watched_out->target_count; i++)
 		if (mon_target_check(&watched_out->targets[i]))
