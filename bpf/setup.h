@@ -10,6 +10,8 @@
 #include "bpf/policy.h"
 #include "bpf/text.h"
 
+#define MON_SETUP_RINGS_MAX 16
+#define MON_RING_SCALE_SHIFT 16
 #define MON_TGIDS_MAX 64 /* processes watched by one capture */
 
 /* Read-only data of the programs. */
@@ -25,7 +27,9 @@ struct mon_setup {
 	__u8 returns;		 /* frames and durations; else entries only */
 	__u8 filter;		 /* only the processes told; else all */
 	__u8 allowance;		 /* some function is sampled by `auto` */
-	__u8 reserved[5];
+	__u8 ring_count;	 /* 1..MON_SETUP_RINGS_MAX */
+	__u8 reserved[4];
+	__u32 ring_scale; /* CPU * it >> MON_RING_SCALE_SHIFT: number of the CPU's ring */
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
 	__u32 capture_bytes;		 /* of each, at most */
@@ -33,7 +37,6 @@ struct mon_setup {
 	__u32 texts_bytes;		 /* of one call: all of them with their headers */
 	__u32 text_record_bytes;	 /* call and texts */
 	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
-	__u32 reserved2;
 };
 
 /* Plain data of the programs, mapped by capture/. */

@@ -263,7 +263,7 @@ static const struct mon_function_set *server(void)
 static void push_to_store(struct mon_store *store, const struct mon_record *from, size_t count)
 {
 	const struct mon_batch batch = {
-		.records = from, .count = count, .end = from[count - 1].end};
+		.records = from, .count = count};
 
 	if (mon_store_push(store, &batch))
 		fail_msg("%s", mon_store_error_text(store));
@@ -490,7 +490,7 @@ static struct loss measure_load(struct target *target, const struct load *load)
 	listen_to_stderr(); /* each rise of the level is told: not between the table's lines */
 	listening = true;
 	options.store = open_store(database, &watch.set);
-	options.ring = watch.ring;
+	options.rings = watch.rings;
 	assert_int_equal(mon_queue_new(&(struct mon_queue_options){0}, &options.queue), 0);
 	assert_int_equal(mon_workers_new(&options, &workers), 0);
 	watch_attach(&watch, target_pid(target));

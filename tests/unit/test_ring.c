@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "pipeline/ring.h"
+#include "pipeline/rings.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
@@ -693,23 +693,23 @@ static void test_wait(void **state)
 	uint64_t one = 1;
 	int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mon_ns before;
-	struct fake fake;
+	struct mon_rings *rings;
 
 	(void)state;
 	assert_true(wake_fd >= 0);
-	fake_open(&fake, 0, 0);
-	assert_int_equal(mon_ring_wait(fake.ring, -1, 0), 0);
-	assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 0), 0);
+	assert_int_equal(mon_rings_new(&rings), 0);
+	assert_int_equal(mon_rings_wait(rings, -1, 0), 0);
+	assert_int_equal(mon_rings_wait(rings, wake_fd, 0), 0);
 	for (int i = 0; i < 3; i++) { /* each write wakes once, read by us or not */
 		assert_int_equal(write(wake_fd, &one, sizeof(one)), sizeof(one));
 		before = mon_clock_now(&mon_clock_system);
-		assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 20000), 0);
+		assert_int_equal(mon_rings_wait(rings, wake_fd, 20000), 0);
 		assert_true(mon_clock_now(&mon_clock_system) - before < 10 * MON_NS_PER_S);
 	}
 	before = mon_clock_now(&mon_clock_system);
-	assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 5), 0); /* an old edge is no news */
+	assert_int_equal(mon_rings_wait(rings, wake_fd, 5), 0); /* an old edge is no news */
 	assert_true(mon_clock_now(&mon_clock_system) - before >= 4 * MON_NS_PER_MS);
-	fake_close(&fake);
+	mon_rings_free(rings);
 	close(wake_fd);
 }
 

@@ -61,6 +61,11 @@ static void fill_texts(struct mon_setup *setup, const struct mon_capture_options
 	memcpy(setup->texts, options->texts, sizeof(options->texts));
 }
 
+uint32_t mon_object_ring_scale(uint32_t rings, uint32_t cpus)
+{
+	return cpus > rings ? (rings << MON_RING_SCALE_SHIFT) / cpus : 1u << MON_RING_SCALE_SHIFT;
+}
+
 static void fill_setup(struct mon_setup *setup, const struct mon_capture_options *options,
 		       uint32_t cpu_count)
 {
@@ -72,11 +77,15 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.threads_max = options->threads_max,
 		.arg_count = options->arg_count,
 		.wakeup_bytes = options->ring_bytes / 4,
+		.ring_count = options->ring_count ? options->ring_count : 1,
 		.reader_timeout_ns = options->reader_timeout_ns,
 		.returns = options->returns,
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
 	};
+	if (options->ring_count > 1)
+		setup->ring_scale = mon_object_ring_scale(options->ring_count,
+							  (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
 	fill_texts(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
 		return;
@@ -123,7 +132,7 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 11
+#define MAP_CHOICES 12
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
@@ -136,6 +145,7 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 		{skeleton->maps.histograms, MON_MAP_HISTOGRAMS, true, returns ? functions : 1},
 		{skeleton->maps.allowances, MON_MAP_ALLOWANCES, options->allowance, slots},
 		{skeleton->maps.ring, MON_MAP_RING, true, options->ring_bytes},
+		{skeleton->maps.rings, MON_MAP_RINGS, options->ring_count > 1, options->ring_count},
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
 		 0},
@@ -171,6 +181,21 @@ static mon_ns read_verifier_ns(const char *log)
 
 	return found && sscanf(found, "verification time %" SCNu64, &us) == 1 ? us * MON_NS_PER_US
 									      : 0;
+}
+
+/* Child: number 0 is the one that was loaded, the others are as large. */
+static int make_rings(const struct mon_capture_options *options, int *fds)
+{
+	for (uint32_t i = 0; i < options->ring_count; i++) {
+		int *fd = &fds[MON_MAP_RING + i];
+
+		if (i)
+			*fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
+					     (uint32_t)options->ring_bytes, NULL);
+		if (*fd < 0 || bpf_map_update_elem(fds[MON_MAP_RINGS], &i, fd, BPF_ANY))
+			return -errno;
+	}
+	return 0;
 }
 
 /* Child: fills @message and the descriptors, which stay the skeleton's. */
@@ -229,7 +254,7 @@ static int load(const struct mon_capture_options *options, struct message *messa
 	for (size_t i = 0; i < MAP_CHOICES; i++)
 		if (maps[i].wanted)
 			fds[maps[i].fd] = bpf_map__fd(maps[i].map);
-	return 0;
+	return options->ring_count > 1 ? make_rings(options, fds) : 0;
 }
 
 static int send_message(int socket, struct message *message, const int *fds)
@@ -351,9 +376,10 @@ int mon_object_check_options(const struct mon_capture_options *options)
 	if (options->mode != MON_MODE_SESSION && options->mode != MON_MODE_MULTI &&
 	    options->mode != MON_MODE_PERF)
 		return -EINVAL;
-	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
-	    ring > 1ull << 31 || (ring & (ring - 1)) ||
-	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS || options->text_count > MON_TEXTS_MAX)
+	if (options->ring_count > MON_SETUP_RINGS_MAX || !options->function_count ||
+	    options->arg_count > 6 || ring < 4096 || ring > 1ull << 31 || (ring & (ring - 1)) ||
+	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS ||
+	    options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;
 	if (options->text_count &&
 	    (!options->capture_bytes || !options->text_calls ||

@@ -32,6 +32,7 @@ struct mon_config {
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
+	uint32_t rings;					   /* 0: by the CPUs */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */
 	bool persist;		     /* pinned: another monitor may go on with the run */

@@ -34,7 +34,8 @@ struct mon_status {
 	uint64_t on_the_way; /* in ring, queue and the writer's hand */
 	uint64_t open_calls;
 
-	uint64_t ring_used_bytes, ring_size_bytes;
+	uint64_t ring_used_bytes, ring_size_bytes; /* of the fullest */
+	uint64_t rings;
 	uint64_t queue_used, queue_slots, queue_overflow_used, queue_overflow_refused;
 
 	char spool_path[MON_STATUS_TEXT_BYTES]; /* "": none */

@@ -45,12 +45,10 @@ struct mon_store_options {
 	const struct mon_clock *clock; /* NULL: the system's */
 };
 
-/* One transaction's worth. Records are in ring order; @tick may be NULL. */
+/* One transaction's worth. Records of one ring are in its order; @tick may be NULL. */
 struct mon_batch {
 	const struct mon_record *records;
-	size_t count;
-	uint32_t ring;
-	uint64_t end; /* ring position after the last record: the mark */
+	size_t count; /* where the last of each ring ends is that ring's mark */
 	const struct mon_tick *tick;
 	const struct mon_breaker_transition *transitions;
 	size_t transition_count;
@@ -117,7 +115,7 @@ int mon_store_resume(struct mon_store *store, const char *uuid, struct mon_run_r
 /* After a resume: it has no end any more. 0 or -errno. */
 int mon_store_reopen_run(struct mon_store *store);
 
-/* Where the ring's records that are in the file end. */
+/* Where the records of @ring that are in the file end. */
 uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
 
 /*
