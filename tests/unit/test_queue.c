@@ -280,8 +280,7 @@ static void test_random_operations(void **state)
 			if (rand_r(&seed) % 8 == 0) {
 				size_t expected = count < used ? count : used;
 
-				assert_int_equal(drop_before(queue, oldest + count),
-						 expected);
+				assert_int_equal(drop_before(queue, oldest + count), expected);
 				oldest += expected;
 			} else if (rand_r(&seed) % 2) {
 				size_t most = slots + overflow;
