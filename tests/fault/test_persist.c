@@ -113,6 +113,8 @@ static struct process *start(const struct target *target, bool crashes)
 		argv[count++] = "watched_*";
 		argv[count++] = "--rings";
 		argv[count++] = rings;
+		argv[count++] = "--ring-size"; /* one thread fills one ring: 16M for it each time */
+		argv[count++] = strcmp(rings, "1") != 0 ? "32M" : "16M";
 	}
 	process = process_start(argv);
 	return process;
