@@ -64,10 +64,21 @@ static void bytes_to_capture(void **state)
 		"3 captured arguments leave room for --capture-bytes 622 at most");
 }
 
+static void several_rings(void **state)
+{
+	(void)state;
+	refused("--rings 0", "--rings wants a number from 1 to 16 and no more than there are CPUs,"
+			     " not 0;");
+	refused("--rings 17", "not 17;");
+	refused("--rings 2x", "not 2x;");
+	refused("--rings -1", "not -1;");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arguments_to_capture),
+		cmocka_unit_test(several_rings),
 		cmocka_unit_test(bytes_to_capture),
 	};
 

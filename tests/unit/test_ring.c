@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "pipeline/rings.h"
+#include "pipeline/ring.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
@@ -688,31 +688,6 @@ static void test_two_threads(void **state)
 	fake_close(&fake);
 }
 
-static void test_wait(void **state)
-{
-	uint64_t one = 1;
-	int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	mon_ns before;
-	struct mon_rings *rings;
-
-	(void)state;
-	assert_true(wake_fd >= 0);
-	assert_int_equal(mon_rings_new(&rings), 0);
-	assert_int_equal(mon_rings_wait(rings, -1, 0), 0);
-	assert_int_equal(mon_rings_wait(rings, wake_fd, 0), 0);
-	for (int i = 0; i < 3; i++) { /* each write wakes once, read by us or not */
-		assert_int_equal(write(wake_fd, &one, sizeof(one)), sizeof(one));
-		before = mon_clock_now(&mon_clock_system);
-		assert_int_equal(mon_rings_wait(rings, wake_fd, 20000), 0);
-		assert_true(mon_clock_now(&mon_clock_system) - before < 10 * MON_NS_PER_S);
-	}
-	before = mon_clock_now(&mon_clock_system);
-	assert_int_equal(mon_rings_wait(rings, wake_fd, 5), 0); /* an old edge is no news */
-	assert_true(mon_clock_now(&mon_clock_system) - before >= 4 * MON_NS_PER_MS);
-	mon_rings_free(rings);
-	close(wake_fd);
-}
-
 static void test_bad_options(void **state)
 {
 	struct mon_ring_options options = {.map_fd = -1, .size_bytes = SIZE};
@@ -761,7 +736,6 @@ int main(void)
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_two_threads),
-		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_bad_options),
 	};
 
