@@ -13,6 +13,7 @@ struct mon_capture_options watch_options(enum mon_mode mode)
 	return (struct mon_capture_options){
 		.mode = mode,
 		.ring_bytes = WATCH_RING_BYTES,
+		.ring_count = 1,
 		.threads_max = 4096,
 		.returns = true,
 	};
