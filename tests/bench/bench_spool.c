@@ -262,8 +262,7 @@ static const struct mon_function_set *server(void)
 
 static void push_to_store(struct mon_store *store, const struct mon_record *from, size_t count)
 {
-	const struct mon_batch batch = {
-		.records = from, .count = count};
+	const struct mon_batch batch = {.records = from, .count = count};
 
 	if (mon_store_push(store, &batch))
 		fail_msg("%s", mon_store_error_text(store));

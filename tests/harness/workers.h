@@ -71,8 +71,8 @@ void path_close(struct path *path); /* with no life in it */
 bool path_try_start(struct path *path);
 void path_start(struct path *path); /* fails the test */
 /*
- * mon_workers_drain(), while both threads run. A thread that was given up while its disk hung is waited for afterwards: the
- * test goes on with what that thread works with.
+ * mon_workers_drain(), while both threads run. A thread that was given up while its disk hung is
+ * waited for afterwards: the test goes on with what that thread works with.
  */
 int path_drain(struct path *path, uint64_t timeout_ns);
 /* After drain. */

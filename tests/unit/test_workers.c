@@ -168,7 +168,9 @@ static void hang_and_hurry(uint64_t bytes)
 	if (mon_clock_now(&mon_clock_system) - from_ns > 2 * MON_NS_PER_S)
 		_exit(5);
 	/* Nothing is left in the ring: it could be gone with this process. */
-	_exit(ring_is_produced(bytes + 1) || *path.kernel[0].consumer != *path.kernel[0].producer ? 6 : 0);
+	_exit(ring_is_produced(bytes + 1) || *path.kernel[0].consumer != *path.kernel[0].producer
+		      ? 6
+		      : 0);
 }
 
 static void L02_hurry_while_the_writer_hangs(void **state)
