@@ -317,15 +317,14 @@ static double drain_rate(uint64_t count, double *pop_rate_out)
 	from_ns = mon_clock_now(&mon_clock_system);
 	for (;;) {
 		const mon_ns pop_ns = mon_clock_now(&mon_clock_system);
-		uint32_t ring;
 		size_t popped = mon_spool_pop(spool, records, CALL_BATCH, memory,
-					      MON_BUDGET_BATCH_BYTES, &ring);
+					      MON_BUDGET_BATCH_BYTES);
 
 		pop_s += seconds_since(pop_ns);
 		if (!popped)
 			break;
 		push_to_store(store, records, popped);
-		mon_spool_release(spool, ring, records[popped - 1].end);
+		mon_spool_release(spool, 0, records[popped - 1].end);
 	}
 	end_store(store);
 	spent_s = seconds_since(from_ns);
