@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one door to the ring. A chosen call comes here exactly once and leaves counted exactly once:
+ * The one door to the rings. A chosen call comes here exactly once and leaves counted exactly once:
  * emitted, or refused under the reason. Every byte of a record is written before it is submitted.
  */
 #ifndef MON_EMIT_BPF_H
@@ -10,6 +10,25 @@
 #include "texts.bpf.h"
 
 #define MON_RING_HEADER_BYTES 8
+
+/*
+ * Room in this CPU's ring. Which one a record is in means nothing: the CPU may be another than at
+ * the call's entry. With one ring, which is read-only data, nothing of the choice is left. A CPU
+ * that came online later than the run takes the last one.
+ */
+static __always_inline void *mon_reserve(__u32 bytes)
+{
+	__u32 number;
+	void *chosen;
+
+	if (setup.ring_count <= 1)
+		return bpf_ringbuf_reserve(&ring, bytes, 0);
+	number = bpf_get_smp_processor_id() * setup.ring_scale >> MON_RING_SCALE_SHIFT;
+	if (number >= setup.ring_count)
+		number = setup.ring_count - 1;
+	chosen = bpf_map_lookup_elem(&rings, &number);
+	return chosen ? bpf_ringbuf_reserve(chosen, bytes, 0) : NULL;
+}
 
 /*
  * Wakes the reader when a record reaches into the next share of the ring, else not: a wakeup costs
@@ -32,7 +51,7 @@ static __noinline void mon_emit_task(struct task_struct *task, __u32 tgid, __u32
 {
 	struct mon_task_event *event;
 
-	event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	event = mon_reserve(sizeof(*event));
 	if (!event) {
 		__sync_fetch_and_add(&live.run.tasks_unnamed, 1);
 		return;
@@ -139,9 +158,9 @@ static __always_inline void mon_emit_plain(struct mon_counters *count, const str
 	struct mon_call_event *event;
 
 	if (setup.arg_count)
-		event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+		event = mon_reserve(sizeof(*event));
 	else
-		event = bpf_ringbuf_reserve(&ring, MON_CALL_EVENT_BARE_BYTES, 0);
+		event = mon_reserve(MON_CALL_EVENT_BARE_BYTES);
 	if (!event) {
 		__sync_fetch_and_add(&count->ring_full, 1);
 		return;
@@ -159,7 +178,7 @@ static __noinline void mon_emit_texts(struct mon_counters *count, const struct m
 {
 	struct mon_call_event *event;
 
-	event = bpf_ringbuf_reserve(&ring, setup.text_record_bytes, 0);
+	event = mon_reserve(setup.text_record_bytes);
 	if (!event) {
 		__sync_fetch_and_add(&count->ring_full, 1);
 		return;
@@ -184,7 +203,7 @@ static __always_inline void mon_emit_stack_of(struct mon_counters *count,
 	struct mon_call_event *event;
 	struct mon_stack *stack;
 
-	event = bpf_ringbuf_reserve(&ring, bytes, 0);
+	event = mon_reserve(bytes);
 	if (!event) {
 		__sync_fetch_and_add(&count->ring_full, 1);
 		return;

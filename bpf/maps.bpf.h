@@ -70,10 +70,19 @@ struct {
 	__type(value, struct mon_window);
 } windows SEC(".maps");
 
-struct {
+struct mon_ring_map {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
-} ring SEC(".maps");
+};
+struct mon_ring_map ring SEC(".maps");
+
+/* Where a run has several, one for each group of CPUs; else it is not made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct mon_ring_map);
+} rings SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

@@ -11,6 +11,8 @@
 #include "bpf/stack.h"
 #include "bpf/text.h"
 
+#define MON_SETUP_RINGS_MAX 16
+#define MON_RING_SCALE_SHIFT 16
 #define MON_TGIDS_MAX 64 /* processes watched by one capture */
 
 /* Read-only data of the programs. */
@@ -30,7 +32,9 @@ struct mon_setup {
 	__u8 skip_returns; /* some function may have MON_POLICY_NO_RETURN; session mode only */
 	__u8 judge;	   /* of some function slow or failed calls are kept, or failures counted */
 	__u8 caps;	   /* records a second are capped, of some function or of all */
-	__u8 reserved[2];
+	__u8 ring_count;   /* 1..MON_SETUP_RINGS_MAX */
+	__u8 reserved;
+	__u32 ring_scale; /* CPU * it >> MON_RING_SCALE_SHIFT: number of the CPU's ring */
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
 	__u32 capture_bytes;		 /* of each, at most */
@@ -44,6 +48,7 @@ struct mon_setup {
 	__u32 stack_bytes;	       /* MON_STACK_BYTES */
 	__u32 stack_record_bytes;      /* call and stack */
 	__u32 stack_text_record_bytes; /* and texts */
+	__u32 reserved2;
 };
 
 /* Plain data of the programs, mapped by capture/. */
@@ -64,7 +69,7 @@ struct mon_live {
 	__u64 skipped_until_ns;
 };
 
-_Static_assert(sizeof(struct mon_setup) == 104, "layout");
+_Static_assert(sizeof(struct mon_setup) == 112, "layout");
 _Static_assert(sizeof(struct mon_live) == 168, "layout");
 
 #endif

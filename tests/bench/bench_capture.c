@@ -100,7 +100,7 @@ static void *read_ring(void *unused)
 	while (atomic_load(&reading)) {
 		uint64_t end = 0;
 
-		(void)mon_ring_wait(watch.ring, -1, 100);
+		(void)mon_rings_wait(watch.rings, -1, 100);
 		while (mon_ring_try_pop(watch.ring, &record) == 0) {
 			end = record.end;
 			if (end % 65536 < 128) {
@@ -174,10 +174,10 @@ static double time_watched(enum mon_mode mode, enum variant variant)
 		fail_msg("%llu of %u calls seen", (unsigned long long)counters.calls,
 			 CALLS + WARM_CALLS);
 	lost += counters.ring_full + counters.frame_refused;
-	mon_ring_free(watch.ring);
+	mon_rings_free(watch.rings);
 	mon_capture_free(watch.capture);
 	free(watch.records);
-	watch.ring = NULL;
+	watch.rings = NULL;
 	watch.capture = NULL;
 	watch.records = NULL;
 	return ns;

@@ -262,8 +262,7 @@ static const struct mon_function_set *server(void)
 
 static void push_to_store(struct mon_store *store, const struct mon_record *from, size_t count)
 {
-	const struct mon_batch batch = {
-		.records = from, .count = count, .end = from[count - 1].end};
+	const struct mon_batch batch = {.records = from, .count = count};
 
 	if (mon_store_push(store, &batch))
 		fail_msg("%s", mon_store_error_text(store));
@@ -318,15 +317,14 @@ static double drain_rate(uint64_t count, double *pop_rate_out)
 	from_ns = mon_clock_now(&mon_clock_system);
 	for (;;) {
 		const mon_ns pop_ns = mon_clock_now(&mon_clock_system);
-		uint32_t ring;
 		size_t popped = mon_spool_pop(spool, records, CALL_BATCH, memory,
-					      MON_BUDGET_BATCH_BYTES, &ring);
+					      MON_BUDGET_BATCH_BYTES);
 
 		pop_s += seconds_since(pop_ns);
 		if (!popped)
 			break;
 		push_to_store(store, records, popped);
-		mon_spool_release(spool, ring, records[popped - 1].end);
+		mon_spool_release(spool, 0, records[popped - 1].end);
 	}
 	end_store(store);
 	spent_s = seconds_since(from_ns);
@@ -490,7 +488,7 @@ static struct loss measure_load(struct target *target, const struct load *load)
 	listen_to_stderr(); /* each rise of the level is told: not between the table's lines */
 	listening = true;
 	options.store = open_store(database, &watch.set);
-	options.ring = watch.ring;
+	options.rings = watch.rings;
 	assert_int_equal(mon_queue_new(&(struct mon_queue_options){0}, &options.queue), 0);
 	assert_int_equal(mon_workers_new(&options, &workers), 0);
 	watch_attach(&watch, target_pid(target));

@@ -138,8 +138,7 @@ int main(int argc, char **argv)
 	if (mon_store_new(&options, &store, &error) || mon_store_begin(store, &run, &set, &error))
 		return fail(error.text);
 	for (uint64_t first = 0; first < RECORDS; first += BATCH) {
-		struct mon_batch batch = {
-			.records = records, .count = BATCH, .end = (first + BATCH) * 80};
+		struct mon_batch batch = {.records = records, .count = BATCH};
 
 		fill(first); /* not timed: the ring has them already */
 		from_ns = mon_clock_now(&mon_clock_system);

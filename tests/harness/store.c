@@ -65,9 +65,7 @@ void feed_calls(size_t count)
 
 struct mon_batch feed_batch(void)
 {
-	struct mon_batch batch = {.records = store_feed.records,
-				  .count = store_feed.count,
-				  .end = store_feed.position};
+	struct mon_batch batch = {.records = store_feed.records, .count = store_feed.count};
 
 	store_feed.count = 0;
 	return batch;

@@ -13,14 +13,33 @@ struct mon_capture_options watch_options(enum mon_mode mode)
 	return (struct mon_capture_options){
 		.mode = mode,
 		.ring_bytes = WATCH_RING_BYTES,
+		.ring_count = 1,
 		.threads_max = 4096,
 		.returns = true,
 	};
 }
 
+void watch_map_rings(struct watch *watch)
+{
+	const struct mon_capture_options *options = &watch->options;
+	struct mon_ring_options ring = {
+		.size_bytes = options->ring_bytes,
+		.function_count = options->function_count,
+		.arg_count = options->arg_count,
+		.text_count = options->text_count,
+		.capture_bytes = options->capture_bytes,
+	};
+
+	assert_int_equal(mon_rings_new(&watch->rings), 0);
+	for (uint32_t i = 0; i < (options->ring_count ? options->ring_count : 1); i++) {
+		ring.map_fd = mon_capture_ring_fd(watch->capture, i);
+		assert_int_equal(mon_rings_add(watch->rings, &ring), 0);
+	}
+	watch->ring = mon_rings_at(watch->rings, 0);
+}
+
 void watch_open(struct watch *watch, const struct mon_capture_options *options)
 {
-	struct mon_ring_options ring;
 	struct mon_error error = {0};
 
 	watch->options = *options;
@@ -29,16 +48,7 @@ void watch_open(struct watch *watch, const struct mon_capture_options *options)
 	assert_non_null(watch->records);
 	if (mon_capture_new(&watch->options, &watch->capture, &error))
 		fail_msg("mon_capture_new: %s", error.text);
-	ring = (struct mon_ring_options){
-		.map_fd = mon_capture_ring_fd(watch->capture),
-		.size_bytes = watch->options.ring_bytes,
-		.function_count = watch->options.function_count,
-		.arg_count = watch->options.arg_count,
-		.text_count = watch->options.text_count,
-		.capture_bytes = watch->options.capture_bytes,
-		.stack_frames = watch->options.stack_frames,
-	};
-	assert_int_equal(mon_ring_new(&ring, &watch->ring), 0);
+	watch_map_rings(watch);
 }
 
 void watch_attach(struct watch *watch, pid_t pid)
@@ -81,9 +91,13 @@ void watch_read(struct watch *watch)
 {
 	struct mon_record record;
 
-	while (mon_ring_try_pop(watch->ring, &record) == 0) {
-		take(watch, &record);
-		mon_ring_acknowledge(watch->ring, record.end);
+	for (uint32_t i = 0; i < mon_rings_count(watch->rings); i++) {
+		struct mon_ring *ring = mon_rings_at(watch->rings, i);
+
+		while (mon_ring_try_pop(ring, &record) == 0) {
+			take(watch, &record);
+			mon_ring_acknowledge(ring, record.end);
+		}
 	}
 }
 
@@ -135,7 +149,7 @@ void watch_check(struct watch *watch)
 
 void watch_free(struct watch *watch)
 {
-	mon_ring_free(watch->ring);
+	mon_rings_free(watch->rings);
 	mon_capture_free(watch->capture);
 	mon_function_set_clear(&watch->set);
 	free(watch->records);

@@ -9,7 +9,7 @@
 
 #include "bpf/event.h"
 #include "capture/capture.h"
-#include "pipeline/ring.h"
+#include "pipeline/rings.h"
 
 #define WATCH_RING_BYTES (4u << 20)
 
@@ -24,7 +24,8 @@ struct watch_records {
 struct watch {
 	struct mon_capture_options options;
 	struct mon_capture *capture;
-	struct mon_ring *ring;
+	struct mon_rings *rings;
+	struct mon_ring *ring; /* the first of them */
 	struct mon_function_set set;
 	struct watch_records *records; /* by function */
 	uint64_t tasks;
@@ -35,6 +36,8 @@ struct watch {
 struct mon_capture_options watch_options(enum mon_mode mode);
 /* @watch->set is filled; function_count is taken from it. */
 void watch_open(struct watch *watch, const struct mon_capture_options *options);
+/* Of a capture that was made (or adopted) by the test; watch_open does. */
+void watch_map_rings(struct watch *watch);
 void watch_attach(struct watch *watch, pid_t pid);
 /* Reads what is in the ring and gives its space back. */
 void watch_read(struct watch *watch);

@@ -79,12 +79,28 @@ static void on_sync(void)
 
 /* ---- The kernel's side ---- */
 
-void path_open(struct path *path, const struct path_options *options, unsigned seed)
+static void open_ring(const struct path *path, struct path_ring *ring)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), size;
+	size_t page = path->page, size = path->options.ring_bytes;
 	int fd = memfd_create("ring", MFD_CLOEXEC);
 
-	*path = (struct path){.options = *options, .seed = seed, .page = page};
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * page + size)), 0);
+	ring->memory = mmap(NULL, 3 * page + size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(ring->memory != MAP_FAILED);
+	assert_true(mmap(ring->memory, 2 * page + size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
+	assert_true(mmap(ring->memory + 2 * page + size, page, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, (off_t)(2 * page)) != MAP_FAILED);
+	(void)close(fd);
+	ring->consumer = (uint64_t *)ring->memory;
+	ring->producer = (uint64_t *)(ring->memory + page);
+}
+
+void path_open(struct path *path, const struct path_options *options, unsigned seed)
+{
+	*path = (struct path){
+		.options = *options, .seed = seed, .page = (size_t)sysconf(_SC_PAGESIZE)};
 	if (!path->options.ring_bytes)
 		path->options.ring_bytes = 64 << 10;
 	if (!path->options.breaker.timeout_ns)
@@ -92,18 +108,10 @@ void path_open(struct path *path, const struct path_options *options, unsigned s
 	if (!path->options.breaker.probe_ns)
 		path->options.breaker.probe_ns = PROBE_NS;
 	path->options.breaker.clock = options->clock ? options->clock : &mon_clock_system;
-	size = path->options.ring_bytes;
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)(2 * page + size)), 0);
-	path->memory = mmap(NULL, 3 * page + size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(path->memory != MAP_FAILED);
-	assert_true(mmap(path->memory, 2 * page + size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED);
-	assert_true(mmap(path->memory + 2 * page + size, page, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, (off_t)(2 * page)) != MAP_FAILED);
-	(void)close(fd);
-	path->consumer = (uint64_t *)path->memory;
-	path->producer = (uint64_t *)(path->memory + page);
+	if (!path->options.rings)
+		path->options.rings = 1;
+	for (unsigned i = 0; i < path->options.rings; i++)
+		open_ring(path, &path->kernel[i]);
 	memset(&path_disk, 0, sizeof(path_disk));
 	vfs_install();
 }
@@ -111,7 +119,8 @@ void path_open(struct path *path, const struct path_options *options, unsigned s
 void path_close(struct path *path)
 {
 	vfs_remove();
-	(void)munmap(path->memory, 3 * path->page + path->options.ring_bytes);
+	for (unsigned i = 0; i < path->options.rings; i++)
+		(void)munmap(path->kernel[i].memory, 3 * path->page + path->options.ring_bytes);
 }
 
 static uint64_t total(uint32_t length)
@@ -119,30 +128,30 @@ static uint64_t total(uint32_t length)
 	return (length + 8ull + 7) & ~7ull;
 }
 
-static uint32_t *header_at(const struct path *path, uint64_t position)
+static uint32_t *header_at(const struct path *path, unsigned ring, uint64_t position)
 {
-	return (uint32_t *)(path->memory + 2 * path->page +
+	return (uint32_t *)(path->kernel[ring].memory + 2 * path->page +
 			    (position & (path->options.ring_bytes - 1)));
 }
 
 /* As bpf_ringbuf_reserve() and bpf_ringbuf_submit() do. */
-static bool reserve(const struct path *path, uint32_t length, uint64_t *position_out)
+static bool reserve(const struct path *path, unsigned ring, uint32_t length, uint64_t *position_out)
 {
-	uint64_t position = *path->producer;
-	uint64_t consumed = __atomic_load_n(path->consumer, __ATOMIC_ACQUIRE);
+	uint64_t position = *path->kernel[ring].producer;
+	uint64_t consumed = __atomic_load_n(path->kernel[ring].consumer, __ATOMIC_ACQUIRE);
 
 	if (position + total(length) - consumed > path->options.ring_bytes)
 		return false;
-	__atomic_store_n(header_at(path, position), length | BPF_RINGBUF_BUSY_BIT,
+	__atomic_store_n(header_at(path, ring, position), length | BPF_RINGBUF_BUSY_BIT,
 			 __ATOMIC_RELAXED);
-	__atomic_store_n(path->producer, position + total(length), __ATOMIC_RELEASE);
+	__atomic_store_n(path->kernel[ring].producer, position + total(length), __ATOMIC_RELEASE);
 	*position_out = position;
 	return true;
 }
 
-static void submit(const struct path *path, uint64_t position, uint32_t flags)
+static void submit(const struct path *path, unsigned ring, uint64_t position, uint32_t flags)
 {
-	uint32_t *header = header_at(path, position);
+	uint32_t *header = header_at(path, ring, position);
 
 	__atomic_store_n(header, (*header & ~BPF_RINGBUF_BUSY_BIT) | flags, __ATOMIC_SEQ_CST);
 }
@@ -152,29 +161,31 @@ static unsigned random_below(struct path *path, unsigned bound)
 	return (unsigned)rand_r(&path->seed) % bound;
 }
 
-static void fill_call(struct path *path, uint64_t position)
+static void fill_call(struct path *path, unsigned ring, uint64_t position)
 {
+	uint64_t number = path->kernel[ring].calls++;
 	struct mon_call_event call = {
 		.kind = MON_EVENT_CALL,
 		.version = MON_EVENT_VERSION,
-		.function = (uint32_t)(path->calls % FUNCTIONS),
+		.function = (uint32_t)(number % FUNCTIONS),
 		.caller = MON_FUNCTION_NONE,
 		.start_ns = STARTED_NS + path->calls,
 		.duration_ns = 1000,
 		.child_ns = 400,
-		.ret = path->calls,
+		.ret = number,
 		.born_ns = 5,
 		.pid = 10,
-		.tid = (uint32_t)(11 + path->calls % 5),
+		.tid = (uint32_t)(11 + number % 5),
 		.weight = 1,
+		.depth = (uint8_t)ring,
 	};
 
-	memcpy(header_at(path, position) + 2, &call, MON_CALL_EVENT_BARE_BYTES);
+	memcpy(header_at(path, ring, position) + 2, &call, MON_CALL_EVENT_BARE_BYTES);
 	path->calls++;
 }
 
 /* One record that counts as nothing: returns false when it does not fit. */
-static bool add_oddity(struct path *path, unsigned kind, uint64_t *position_out,
+static bool add_oddity(struct path *path, unsigned ring, unsigned kind, uint64_t *position_out,
 		       uint32_t *flags_out)
 {
 	struct mon_task_event task = {.kind = MON_EVENT_TASK,
@@ -186,18 +197,18 @@ static bool add_oddity(struct path *path, unsigned kind, uint64_t *position_out,
 	uint32_t length =
 		kind == 0 ? sizeof(task) : 8 + random_below(path, path->options.large ? 2000 : 300);
 
-	if (!reserve(path, length, position_out))
+	if (!reserve(path, ring, length, position_out))
 		return false;
-	memset(header_at(path, *position_out) + 2, 0, length);
+	memset(header_at(path, ring, *position_out) + 2, 0, length);
 	if (kind == 0)
-		memcpy(header_at(path, *position_out) + 2, &task, sizeof(task));
+		memcpy(header_at(path, ring, *position_out) + 2, &task, sizeof(task));
 	*flags_out = kind == 1 ? BPF_RINGBUF_DISCARD_BIT : 0;
 	path->invalid += kind == 2;
 	return true;
 }
 
 /* Some CPUs reserve, then submit in any order. False: no room for all. */
-static bool produce_some(struct path *path, size_t *count)
+static bool produce_some(struct path *path, unsigned ring, size_t *count)
 {
 	uint64_t positions[RESERVED_MAX];
 	uint32_t flags[RESERVED_MAX] = {0};
@@ -209,11 +220,11 @@ static bool produce_some(struct path *path, size_t *count)
 			path->options.plain ? 3 : random_below(path, path->options.large ? 6 : 100);
 
 		if (kind < 3) {
-			room = add_oddity(path, kind, &positions[reserved], &flags[reserved]);
+			room = add_oddity(path, ring, kind, &positions[reserved], &flags[reserved]);
 		} else {
-			room = reserve(path, MON_CALL_EVENT_BARE_BYTES, &positions[reserved]);
+			room = reserve(path, ring, MON_CALL_EVENT_BARE_BYTES, &positions[reserved]);
 			if (room) {
-				fill_call(path, positions[reserved]);
+				fill_call(path, ring, positions[reserved]);
 				(*count)--;
 			}
 		}
@@ -222,7 +233,7 @@ static bool produce_some(struct path *path, size_t *count)
 	while (reserved) {
 		size_t i = random_below(path, (unsigned)reserved--);
 
-		submit(path, positions[i], flags[i]);
+		submit(path, ring, positions[i], flags[i]);
 		positions[i] = positions[reserved];
 		flags[i] = flags[reserved];
 	}
@@ -233,9 +244,16 @@ size_t path_produce(struct path *path, size_t count)
 {
 	uint64_t one = 1;
 	size_t left = count;
+	unsigned full = 0;
 
-	while (left && produce_some(path, &left))
-		;
+	/* Some CPUs of one ring, then of another, until there is no room in any. */
+	while (left && full != (1u << path->options.rings) - 1) {
+		unsigned ring =
+			path->options.rings > 1 ? random_below(path, path->options.rings) : 0;
+
+		if (!(full & 1u << ring) && !produce_some(path, ring, &left))
+			full |= 1u << ring;
+	}
 	if (path->workers)
 		(void)!write(path->workers->wake_fd, &one, sizeof(one));
 	return count - left;
@@ -323,12 +341,10 @@ static unsigned threads(void)
 
 static int start_workers(struct path *path)
 {
-	const struct mon_ring_options ring = {
+	struct mon_ring_options ring = {
 		.map_fd = -1,
 		.size_bytes = path->options.ring_bytes,
 		.function_count = FUNCTIONS,
-		.consumer_page = path->consumer,
-		.producer_pages = path->producer,
 	};
 	const struct mon_queue_options queue = {
 		.slots = path->options.slots,
@@ -342,13 +358,17 @@ static int start_workers(struct path *path)
 		.on_alive = on_alive,
 		.context = path,
 	};
-	int result = mon_ring_new(&ring, &path->ring);
+	int result = mon_rings_new(&path->rings);
 
+	for (unsigned i = 0; !result && i < path->options.rings; i++) {
+		ring.consumer_page = path->kernel[i].consumer;
+		ring.producer_pages = path->kernel[i].producer;
+		result = mon_rings_add(path->rings, &ring);
+	}
 	if (!result)
 		result = mon_queue_new(&queue, &path->queue);
-	options.ring = path->ring;
+	options.rings = path->rings;
 	options.queue = path->queue;
-	path->threads = threads();
 	/* From here on the writer thread alone writes. */
 	vfs_write = (struct vfs_fault){.nth = 1, .persistent = true, .hook = on_write};
 	vfs_sync = (struct vfs_fault){.nth = 1, .persistent = true, .hook = on_sync};
@@ -376,9 +396,10 @@ void path_start(struct path *path)
 
 int path_drain(struct path *path, uint64_t timeout_ns)
 {
+	unsigned others = threads() - 2; /* main, and a sanitizer's */
 	int result = mon_workers_drain(path->workers, timeout_ns);
 
-	path_wait(threads() <= path->threads);
+	path_wait(threads() <= others);
 	path->workers->hangs = false;
 	return result;
 }
@@ -390,13 +411,13 @@ void path_stop(struct path *path)
 	mon_spool_free(path->spool);
 	mon_store_free(path->store);
 	mon_queue_free(path->queue);
-	mon_ring_free(path->ring);
+	mon_rings_free(path->rings);
 	mon_run_resumed_clear(&path->resumed);
 	path->workers = NULL;
 	path->spool = NULL;
 	path->store = NULL;
 	path->queue = NULL;
-	path->ring = NULL;
+	path->rings = NULL;
 }
 
 bool path_offer(struct path *path)
@@ -422,12 +443,13 @@ uint64_t assert_path_prefix(const struct path *path)
 {
 	uint64_t rows = (uint64_t)db_int(store_path, "SELECT count(*) FROM call");
 
-	if (db_int(store_path, "SELECT count(*) FROM (SELECT ret - lag(ret, 1, -1) "
-			       "OVER (ORDER BY id) AS step FROM call) WHERE step <> 1"))
+	if (db_int(store_path,
+		   "SELECT count(*) FROM (SELECT ret - lag(ret, 1, -1) "
+		   "OVER (PARTITION BY depth ORDER BY id) AS step FROM call) WHERE step <> 1"))
 		fail_msg("missing, twice or out of order after call %lld of %llu",
 			 (long long)db_int(store_path,
 					   "SELECT before FROM (SELECT ret, lag(ret, 1, -1) OVER "
-					   "(ORDER BY id) AS before FROM call) "
+					   "(PARTITION BY depth ORDER BY id) AS before FROM call) "
 					   "WHERE ret - before <> 1 LIMIT 1"),
 			 (unsigned long long)path->calls);
 	assert_true(rows <= path->calls);
@@ -440,8 +462,9 @@ void assert_path_delivered(const struct path *path)
 
 	assert_string_equal(check, "ok");
 	assert_int_equal(assert_path_prefix(path), path->calls);
-	assert_int_equal(db_int(store_path, "SELECT count(DISTINCT position) FROM set_aside"),
-			 path->invalid);
+	assert_int_equal(
+		db_int(store_path, "SELECT count(DISTINCT ring || ':' || position) FROM set_aside"),
+		path->invalid);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM set_aside"), path->invalid);
 	assert_int_equal(db_int(store_path, "SELECT sum(count) FROM ledger WHERE reason_id = 1"),
 			 path->calls);

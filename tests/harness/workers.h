@@ -2,8 +2,9 @@
 /*
  * The whole way of the data for tests: ring, queue, spool, breaker, store and the two threads, all
  * of them real, on pages that the test fills as the kernel would. Those pages, the database and the
- * spool outlive one life of the threads; so does what must have arrived in the end: calls numbered
- * 0, 1, 2, … in `ret`, each of them once, in order. Between store_setup() and store_teardown().
+ * spool outlive one life of the threads; so does what must have arrived in the end: calls of each
+ * ring (its number is their `depth`) numbered 0, 1, 2, … in `ret`, each of them once, in order.
+ * Between store_setup() and store_teardown().
  */
 #ifndef HARNESS_WORKERS_H
 #define HARNESS_WORKERS_H
@@ -13,7 +14,8 @@
 #include <stdatomic.h>
 
 struct path_options {
-	size_t ring_bytes; /* 0: 64 KiB */
+	size_t ring_bytes; /* of each; 0: 64 KiB */
+	unsigned rings;	   /* 0: one */
 	size_t slots, overflow_slots;
 	uint64_t spool_max_bytes;	    /* 0: no spool */
 	struct mon_breaker_options breaker; /* no timeout: 20 ms */
@@ -23,26 +25,30 @@ struct path_options {
 	bool large;		       /* half of the records are none, and up to 2000 bytes long */
 };
 
+struct path_ring {
+	char *memory; /* consumer page, producer page, data, its first page again; shared by forks
+		       */
+	uint64_t *consumer, *producer;
+	uint64_t calls;
+};
+
 struct path {
 	struct path_options options;
 	unsigned seed;
 
 	/* The kernel's side, and what it accepted. */
-	char *memory; /* consumer page, producer page, data, its first page again; shared by forks
-		       */
+	struct path_ring kernel[MON_RINGS_MAX];
 	size_t page;
-	uint64_t *consumer, *producer;
 	uint64_t calls, invalid, ticks;
 
 	/* One life. */
 	bool begun;
-	struct mon_ring *ring;
+	struct mon_rings *rings;
 	struct mon_queue *queue;
 	struct mon_spool *spool;
 	struct mon_store *store;
 	struct mon_workers *workers;
 	struct mon_run_resumed resumed;
-	unsigned threads; /* of this process, without the two */
 	struct mon_tick tick;
 	atomic_bool gate_closed;
 	atomic_uint gate_closings, alive;
@@ -65,8 +71,8 @@ void path_close(struct path *path); /* with no life in it */
 bool path_try_start(struct path *path);
 void path_start(struct path *path); /* fails the test */
 /*
- * mon_workers_drain(). A thread that was given up while its disk hung is waited for afterwards: the
- * test goes on with what that thread works with.
+ * mon_workers_drain(), while both threads run. A thread that was given up while its disk hung is
+ * waited for afterwards: the test goes on with what that thread works with.
  */
 int path_drain(struct path *path, uint64_t timeout_ns);
 /* After drain. */

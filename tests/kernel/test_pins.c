@@ -95,7 +95,6 @@ static pid_t start_loader(const struct mon_capture_options *options, pid_t pid, 
 static void adopt(void)
 {
 	struct mon_error error = {0};
-	struct mon_ring_options ring;
 
 	if (mon_capture_adopt(base, UUID, &watch.capture, &identity, &error))
 		fail_msg("mon_capture_adopt: %s", error.text);
@@ -103,21 +102,15 @@ static void adopt(void)
 	free(watch.records);
 	watch.records = calloc(watch.options.function_count, sizeof(*watch.records));
 	assert_non_null(watch.records);
-	ring = (struct mon_ring_options){
-		.map_fd = mon_capture_ring_fd(watch.capture),
-		.size_bytes = watch.options.ring_bytes,
-		.function_count = watch.options.function_count,
-		.arg_count = watch.options.arg_count,
-	};
-	assert_int_equal(mon_ring_new(&ring, &watch.ring), 0);
+	watch_map_rings(&watch);
 }
 
 /* As a monitor that goes away without a word. */
 static void abandon(void)
 {
-	mon_ring_free(watch.ring);
+	mon_rings_free(watch.rings);
 	mon_capture_free(watch.capture);
-	watch.ring = NULL;
+	watch.rings = NULL;
 	watch.capture = NULL;
 }
 
@@ -234,7 +227,7 @@ static void R01_adopted_after_kill(void **state)
 static int read_a_hundred(struct mon_capture *capture)
 {
 	const struct mon_ring_options options = {
-		.map_fd = mon_capture_ring_fd(capture),
+		.map_fd = mon_capture_ring_fd(capture, 0),
 		.size_bytes = FLOOD_RING_BYTES,
 		.function_count = 1,
 		.arg_count = 1,

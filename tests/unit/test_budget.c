@@ -91,6 +91,39 @@ static void the_default_plan(void **state)
 	assert_true(plan.total_bytes <= want.limit_bytes);
 }
 
+/* Below 9 CPUs one; above, one for 8, as large as the total allows, and never above the budget. */
+static void rings_share_what_there_is(void **state)
+{
+	struct mon_budget_want want = {.limit_bytes = MON_BUDGET_DEFAULT_BYTES,
+				       .functions = 10,
+				       .cpus = 8,
+				       .frames = true};
+	static const struct {
+		uint32_t cpus, asked, rings;
+		uint64_t bytes, each;
+	} cases[] = {
+		{1, 0, 1, 0, 16 << 20},	       {8, 0, 1, 0, 16 << 20},
+		{9, 0, 2, 0, 8 << 20},	       {17, 0, 3, 0, 4 << 20},
+		{128, 0, 16, 0, 1 << 20},      {1000, 0, 16, 0, 1 << 20},
+		{2, 2, 2, 0, 8 << 20},	       {64, 1, 1, 0, 16 << 20},
+		{2, 2, 2, 32 << 20, 16 << 20}, {16, 16, 16, 4096, 4096},
+		{3, 3, 3, 1 << 20, 256 << 10},
+	};
+	struct mon_budget_plan plan;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		want.cpus_online = cases[i].cpus;
+		want.rings = cases[i].asked;
+		want.ring_bytes = cases[i].bytes;
+		assert_int_equal(mon_budget_plan(&want, &plan), 0);
+		assert_int_equal(plan.rings, cases[i].rings);
+		assert_int_equal(plan.ring_bytes, cases[i].each);
+		assert_int_equal(plan.bytes[MON_BUDGET_RING], plan.rings * plan.ring_bytes);
+		assert_true(plan.total_bytes <= want.limit_bytes);
+	}
+}
+
 /* One table for all threads: many short texts, few long ones, and none that nobody asked for. */
 static void strings_and_buffers_have_their_share(void **state)
 {
@@ -130,7 +163,8 @@ static void the_least_is_the_least(void **state)
 
 		random = random * 6364136223846793005ull + 1442695040888963407ull;
 		want.functions = (uint32_t)(random >> 50);
-		want.cpus = 1 + (uint32_t)(random >> 40 & 127);
+		want.cpus = want.cpus_online = 1 + (uint32_t)(random >> 40 & 127);
+		want.rings = random >> 8 & 1 ? 1 + (uint32_t)(random >> 4 & 15) : 0;
 		want.frames = random >> 39 & 1;
 		want.arguments = random >> 38 & 1;
 		want.threads = random >> 37 & 1 ? (uint32_t)(random >> 20 & 1023) + 1 : 0;
@@ -153,6 +187,7 @@ int main(void)
 		cmocka_unit_test(the_nth_reservation_fails_once),
 		cmocka_unit_test(two_threads_never_pass_it_together),
 		cmocka_unit_test(the_default_plan),
+		cmocka_unit_test(rings_share_what_there_is),
 		cmocka_unit_test(strings_and_buffers_have_their_share),
 		cmocka_unit_test(the_least_is_the_least),
 	};

@@ -107,12 +107,22 @@ static void stacks_to_keep(void **state)
 	refused("--stack --string 1 --capture-bytes 1900", "do not fit in one record");
 }
 
+static void several_rings(void **state)
+{
+	(void)state;
+	refused("--rings 0", "--rings wants a number from 1 to 16 and no more than there are CPUs,"
+			     " not 0;");
+	refused("--rings 17", "not 17;");
+	refused("--rings 2x", "not 2x;");
+	refused("--rings -1", "not -1;");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arguments_to_capture), cmocka_unit_test(stacks_to_keep),
 		cmocka_unit_test(bytes_to_capture),	cmocka_unit_test(kept_calls),
-		cmocka_unit_test(too_many_rules),
+		cmocka_unit_test(too_many_rules),	cmocka_unit_test(several_rings),
 	};
 
 	return cmocka_run_group_tests_name("cli/cmd_attach", tests, NULL, NULL);

@@ -216,7 +216,7 @@ static struct mon_printer *printer_of(uint64_t mark, uint32_t buffer_bytes)
 		.fd = ends[1],
 		.set = &set,
 		.started_ns = STARTED_NS,
-		.mark = mark,
+		.marks = {mark},
 		.path = "m\n.db",
 		.buffer_bytes = buffer_bytes,
 	};
@@ -355,6 +355,25 @@ static void what_was_stored_before_is_not_printed(void **state)
 	assert_non_null(strstr(text, " = 10 "));
 }
 
+/* A position is one of its ring: a batch may mix them. */
+static void rings_have_positions_of_their_own(void **state)
+{
+	struct mon_printer *printer = printer_of(0, SMALL);
+	struct mon_printer_stats stats;
+	MON_FREE char *text = NULL;
+
+	(void)state;
+	print(printer, 10, 20);
+	for (size_t i = 0; i < 10; i++)
+		records[i].ring = 1;
+	print(printer, 0, 20); /* the second half came before */
+	for (size_t i = 0; i < 10; i++)
+		records[i].ring = 0;
+	text = finish_and_read(printer, &stats);
+	mon_printer_free(printer);
+	assert_int_equal(stats.lines, 20);
+}
+
 /* Pipe and buffer fill up, print() returns all the same; the gap is named where it is. */
 static void read_slowly(void)
 {
@@ -470,6 +489,7 @@ int main(void)
 		LINE(captured_texts),
 		PIPE(lines_come_in_stored_order_once),
 		PIPE(what_was_stored_before_is_not_printed),
+		PIPE(rings_have_positions_of_their_own),
 		PIPE(a_slow_reader_gets_a_gap_with_a_number),
 		PIPE(a_descriptor_that_does_not_block_is_waited_for),
 		PIPE(after_a_gap_lines_wait_for_room),

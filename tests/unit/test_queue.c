@@ -9,6 +9,7 @@
 #include "base/budget.h"
 #include "base/clock.h"
 #include "pipeline/queue.h"
+#include "pipeline/record.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -59,6 +60,13 @@ static struct mon_queue *new_queue(size_t slots, size_t overflow_slots, struct m
 }
 
 /* The numbers from, from + 1, … */
+static size_t drop_before(struct mon_queue *queue, uint64_t position)
+{
+	const uint64_t ends[MON_RINGS_MAX] = {position};
+
+	return mon_queue_drop_before(queue, ends);
+}
+
 static size_t push_range(struct mon_queue *queue, uint64_t from, size_t count)
 {
 	uint64_t *positions = calloc(count, sizeof(*positions));
@@ -214,7 +222,7 @@ static void test_spared_memory(void **state)
 	mon_queue_stats(queue, &stats);
 	assert_int_equal(stats.slots, 2); /* it is full, and whoever looks at the level sees it */
 	assert_true(mon_queue_wait(queue, 0));
-	assert_int_equal(mon_queue_drop_before(queue, 1), 1);
+	assert_int_equal(drop_before(queue, 1), 1);
 	assert_true(mon_queue_wait_room(queue, LONG_NS));
 	mon_queue_spare_memory(queue, false);
 	mon_queue_stats(queue, &stats);
@@ -222,6 +230,29 @@ static void test_spared_memory(void **state)
 	assert_int_equal(push_range(queue, 2, 9), 5);
 	assert_int_equal(pop_range(queue, 1, 9), 6);
 	assert_false(mon_queue_wait(queue, 5 * MON_NS_PER_MS));
+	mon_queue_free(queue);
+}
+
+/* Each ring has its own positions: what is before one's end is not before another's. */
+static void test_drops_of_several_rings(void **state)
+{
+	const uint64_t places[] = {MON_PLACE(1, 8), MON_PLACE(0, 80), MON_PLACE(15, 0),
+				   MON_PLACE(1, 16), MON_PLACE(0, 88)};
+	uint64_t ends[MON_RINGS_MAX] = {80};
+	struct mon_queue *queue = new_queue(10, 10, NULL);
+	uint64_t popped[5];
+
+	(void)state;
+	assert_int_equal(mon_queue_push(queue, places, 5), 5);
+	assert_int_equal(mon_queue_drop_before(queue, ends), 0);
+	ends[1] = 17;
+	ends[15] = 1;
+	assert_int_equal(mon_queue_drop_before(queue, ends), 1); /* 80 of ring 0 is in the way */
+	ends[0] = 81;
+	assert_int_equal(mon_queue_drop_before(queue, ends), 3);
+	assert_int_equal(mon_queue_pop(queue, popped, 5, 0), 1);
+	assert_int_equal(MON_PLACE_RING(popped[0]), 0);
+	assert_int_equal(MON_PLACE_POSITION(popped[0]), 88);
 	mon_queue_free(queue);
 }
 
@@ -249,8 +280,7 @@ static void test_random_operations(void **state)
 			if (rand_r(&seed) % 8 == 0) {
 				size_t expected = count < used ? count : used;
 
-				assert_int_equal(mon_queue_drop_before(queue, oldest + count),
-						 expected);
+				assert_int_equal(drop_before(queue, oldest + count), expected);
 				oldest += expected;
 			} else if (rand_r(&seed) % 2) {
 				size_t most = slots + overflow;
@@ -340,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_kick_and_close),
 		cmocka_unit_test(test_timeout_is_waited_for),
 		cmocka_unit_test(test_spared_memory),
+		cmocka_unit_test(test_drops_of_several_rings),
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_two_threads),
 	};

@@ -31,7 +31,7 @@ struct stages {
 	struct mon_budget *budget;
 	struct mon_store *store;
 	struct mon_spool *spool;
-	struct mon_ring *ring;
+	struct mon_rings *rings;
 	struct mon_ledger *ledger;
 	struct mon_queue *queue;
 	struct mon_workers *workers;
@@ -53,7 +53,8 @@ static void make_ring(struct stages *stages)
 	assert_true(stages->consumer != MAP_FAILED && stages->producer != MAP_FAILED);
 	options.consumer_page = stages->consumer;
 	options.producer_pages = stages->producer;
-	assert_int_equal(mon_ring_new(&options, &stages->ring), 0);
+	assert_int_equal(mon_rings_new(&stages->rings), 0);
+	assert_int_equal(mon_rings_add(stages->rings, &options), 0);
 }
 
 /* In the order of monitor/monitor.c. 0, or the first refusal. */
@@ -90,7 +91,7 @@ static int make_stages(struct stages *stages)
 	}
 	workers.store = stages->store;
 	workers.spool = stages->spool;
-	workers.ring = stages->ring;
+	workers.rings = stages->rings;
 	workers.queue = stages->queue;
 	if (!result)
 		result = mon_workers_new(&workers, &stages->workers);
@@ -103,7 +104,7 @@ static void free_stages(struct stages *stages)
 
 	mon_workers_free(stages->workers);
 	mon_queue_free(stages->queue);
-	mon_ring_free(stages->ring);
+	mon_rings_free(stages->rings);
 	mon_ledger_free(stages->ledger);
 	mon_spool_free(stages->spool);
 	mon_store_free(stages->store);

@@ -692,31 +692,6 @@ static void test_two_threads(void **state)
 	fake_close(&fake);
 }
 
-static void test_wait(void **state)
-{
-	uint64_t one = 1;
-	int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	mon_ns before;
-	struct fake fake;
-
-	(void)state;
-	assert_true(wake_fd >= 0);
-	fake_open(&fake, 0, 0);
-	assert_int_equal(mon_ring_wait(fake.ring, -1, 0), 0);
-	assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 0), 0);
-	for (int i = 0; i < 3; i++) { /* each write wakes once, read by us or not */
-		assert_int_equal(write(wake_fd, &one, sizeof(one)), sizeof(one));
-		before = mon_clock_now(&mon_clock_system);
-		assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 20000), 0);
-		assert_true(mon_clock_now(&mon_clock_system) - before < 10 * MON_NS_PER_S);
-	}
-	before = mon_clock_now(&mon_clock_system);
-	assert_int_equal(mon_ring_wait(fake.ring, wake_fd, 5), 0); /* an old edge is no news */
-	assert_true(mon_clock_now(&mon_clock_system) - before >= 4 * MON_NS_PER_MS);
-	fake_close(&fake);
-	close(wake_fd);
-}
-
 static void test_bad_options(void **state)
 {
 	struct mon_ring_options options = {.map_fd = -1, .size_bytes = SIZE};
@@ -765,7 +740,6 @@ int main(void)
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_random_operations),
 		cmocka_unit_test(test_two_threads),
-		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_bad_options),
 	};
 

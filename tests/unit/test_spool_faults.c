@@ -91,17 +91,16 @@ static void expect(struct fixture *fixture, uint64_t first, const bool *lost, bo
 	struct mon_spool *spool = spool_begin(fixture);
 	MON_FREE char *path = spool_segment_path(fixture, 0);
 	struct mon_spool_stats stats;
-	uint32_t ring = 0;
 	size_t count, want = 0;
 
-	count = mon_spool_pop(spool, records, RECORDS + 1, memory, sizeof(memory), &ring);
+	count = mon_spool_pop(spool, records, RECORDS + 1, memory, sizeof(memory));
 	for (size_t i = 0; i < RECORDS; i++)
 		if (!lost[i] && !set_aside) {
 			assert_true(want < count);
 			spool_assert_record(&records[want++], first + i);
 		}
 	assert_int_equal(count, want);
-	assert_int_equal(mon_spool_pop(spool, records, 1, memory, sizeof(memory), &ring), 0);
+	assert_int_equal(mon_spool_pop(spool, records, 1, memory, sizeof(memory)), 0);
 	assert_true(mon_spool_drained(spool));
 	mon_spool_stats(spool, &stats);
 	assert_int_equal(stats.waiting, want);
@@ -292,7 +291,6 @@ static void P06_the_others_are_read(void **state)
 	for (unsigned i = 1; i <= 3; i++) {
 		struct mon_record records[SPOOL_TEST_BATCH];
 		static uint64_t memory[1 << 16];
-		uint32_t ring;
 
 		write_image(path, (const uint8_t *)"nothing of ours", 15);
 		spool = spool_begin(fixture);
@@ -300,7 +298,7 @@ static void P06_the_others_are_read(void **state)
 		assert_int_equal(stats.segments_set_aside, 1);
 		assert_true(stats.waiting > 1000 && stats.waiting < 3000);
 		in_first = 0;
-		while (mon_spool_pop(spool, records, 1, memory, sizeof(memory), &ring) &&
+		while (mon_spool_pop(spool, records, 1, memory, sizeof(memory)) &&
 		       spool_test_number(&records[0]) == in_first)
 			spool_assert_record(&records[0], in_first++);
 		assert_true(in_first > 100 && in_first < 2000);
@@ -407,7 +405,6 @@ static void P09_what_was_not_open_is_counted(void **state)
 	struct mon_spool_stats stats;
 	struct mon_spool *spool;
 	uint64_t popped = 0, next = 0;
-	uint32_t ring;
 	size_t count;
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -418,8 +415,7 @@ static void P09_what_was_not_open_is_counted(void **state)
 	mon_spool_stats(spool, &stats);
 	assert_true(stats.segments > 20);
 	remove_all(fixture->directory);
-	while ((count = mon_spool_pop(spool, records, SPOOL_TEST_BATCH, memory, sizeof(memory),
-				      &ring)))
+	while ((count = mon_spool_pop(spool, records, SPOOL_TEST_BATCH, memory, sizeof(memory))))
 		for (size_t i = 0; i < count; i++, popped++) {
 			assert_true(spool_test_number(&records[i]) >= next);
 			next = spool_test_number(&records[i]);

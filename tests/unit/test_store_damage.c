@@ -266,7 +266,8 @@ static void S10_a_new_part_that_fails_is_tried_again(void **state)
 	assert_int_equal(unlink(store_path), 0);
 	first_ends = mon_store_mark(store, 0);
 	batch = feed_calls_batch(30);
-	batch.ring = 1; /* so that the mark of the other one can only have been carried over */
+	for (size_t i = 0; i < batch.count; i++)
+		store_feed.records[i].ring = 1; /* the mark of the other is only carried over */
 	store_push(store, &batch, -ESTALE);
 	do {
 		vfs_write = (struct vfs_fault){.nth = ++nth, .code = SQLITE_IOERR_WRITE};

@@ -153,7 +153,7 @@ static void push_for_ever(int pipe_fd)
 
 		if (mon_store_push(store, &batch))
 			_exit(4);
-		mark = batch.end;
+		mark = store_feed.position;
 		if (write(pipe_fd, &mark, sizeof(mark)) != sizeof(mark))
 			_exit(5);
 	}
@@ -170,7 +170,7 @@ static void S07_sigkill_in_a_commit_loop(void **state)
 	print_message("seed %u\n", seed);
 	srand(seed);
 	batch = feed_calls_batch(1);
-	bytes_of_a_record = batch.end;
+	bytes_of_a_record = store_feed.position;
 	store_push(store, &batch, 0);
 	mon_store_free(store);
 	for (unsigned kill_number = 0; kill_number < 50; kill_number++) {
@@ -300,7 +300,8 @@ static void read_only_trips_and_makes_no_new_file(void **state)
 static void our_own_bug_aborts_a_debug_build(void **state)
 {
 	struct mon_store *store = store_begun();
-	const struct mon_batch batch = {.ring = UINT32_MAX};
+	const struct mon_record record = {.ring = MON_RINGS_MAX};
+	const struct mon_batch batch = {.records = &record, .count = 1};
 	pid_t child = fork();
 	int status;
 

@@ -284,13 +284,11 @@ static void records_that_are_in_the_file_are_skipped_after_a_resume(void **state
 	feed_calls(300);
 	batch = feed_batch();
 	batch.count = 200;
-	batch.end = store_feed.records[199].end;
 	store_push(store, &batch, 0);
 	mon_store_free(store);
 	store = resume(ledger, &resumed);
 	assert_int_equal(mon_store_mark(store, 0), store_feed.records[199].end);
 	batch.count = 300;
-	batch.end = store_feed.position;
 	store_push(store, &batch, 0);
 	store_end(store);
 	mon_run_resumed_clear(&resumed);
@@ -355,6 +353,38 @@ static void a_wrapped_bucket_goes_on(void **state)
 	mon_ledger_free(ledger);
 }
 
+/* One transaction, a mark for each ring; what either has is known after a resume. */
+static void a_batch_of_several_rings(void **state)
+{
+	struct mon_run_resumed resumed = {0};
+	struct mon_ledger *ledger = new_ledger();
+	struct mon_store *store = store_begun();
+	struct mon_batch batch;
+
+	(void)state;
+	feed_calls(300);
+	for (size_t i = 0; i < 300; i++)
+		store_feed.records[i].ring = i % 3 == 2 ? MON_RINGS_MAX - 1 : i % 3;
+	batch = feed_batch();
+	batch.count = 200;
+	store_push(store, &batch, 0);
+	assert_int_equal(store_stats_of(store).commits, 1);
+	mon_store_free(store);
+	store = resume(ledger, &resumed);
+	assert_int_equal(mon_store_mark(store, 0), store_feed.records[198].end);
+	assert_int_equal(mon_store_mark(store, 1), store_feed.records[199].end);
+	assert_int_equal(mon_store_mark(store, MON_RINGS_MAX - 1), store_feed.records[197].end);
+	assert_int_equal(mon_store_mark(store, 2), 0);
+	batch.count = 300;
+	store_push(store, &batch, 0);
+	store_end(store);
+	mon_run_resumed_clear(&resumed);
+	mon_ledger_free(ledger);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call"), 300);
+	assert_int_equal(db_int(store_path, "SELECT count(DISTINCT start_ns) FROM call"), 300);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM mark"), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +392,7 @@ int main(void)
 		TEST(a_run_that_was_cut_goes_on),
 		TEST(what_is_known_of_the_run_comes_back),
 		TEST(records_that_are_in_the_file_are_skipped_after_a_resume),
+		TEST(a_batch_of_several_rings),
 		TEST(a_file_that_does_not_fit_together_is_refused),
 		TEST(a_wrapped_bucket_goes_on),
 	};

@@ -147,7 +147,7 @@ static void S18_writer_stuck_in_fsync(void **state)
 
 static bool ring_is_produced(uint64_t bytes)
 {
-	return __atomic_load_n(path.producer, __ATOMIC_ACQUIRE) >= bytes;
+	return __atomic_load_n(path.kernel[0].producer, __ATOMIC_ACQUIRE) >= bytes;
 }
 
 /* In a child: its threads hang for ever. Exits 0 when the drain ended soon all the same. */
@@ -168,7 +168,9 @@ static void hang_and_hurry(uint64_t bytes)
 	if (mon_clock_now(&mon_clock_system) - from_ns > 2 * MON_NS_PER_S)
 		_exit(5);
 	/* Nothing is left in the ring: it could be gone with this process. */
-	_exit(ring_is_produced(bytes + 1) || *path.consumer != *path.producer ? 6 : 0);
+	_exit(ring_is_produced(bytes + 1) || *path.kernel[0].consumer != *path.kernel[0].producer
+		      ? 6
+		      : 0);
 }
 
 static void L02_hurry_while_the_writer_hangs(void **state)
@@ -186,7 +188,7 @@ static void L02_hurry_while_the_writer_hangs(void **state)
 	assert_int_equal(mon_workers_drain(path.workers, DRAIN_NS), 0);
 	path_stop(&path);
 	atomic_store(&path_disk.hang_sync, true); /* of the next life's writer */
-	bytes = *path.producer + count * 80;
+	bytes = *path.kernel[0].producer + count * 80;
 	child = fork();
 	assert_true(child >= 0);
 	if (!child)

@@ -51,8 +51,10 @@ static struct path_options random_options(unsigned *seed)
 	static const size_t overflows[] = {1, 50, 500, 5000};
 	static const size_t rings[] = {4096, 16384, 65536, 1 << 20, 4 << 20};
 	static const uint64_t spools[] = {0, 128 << 10, 256 << 10, 64 << 20};
+	static const unsigned counts[] = {1, 1, 2, 3, MON_RINGS_MAX};
 
 	return (struct path_options){
+		.rings = counts[below(seed, MON_ARRAY_COUNT(counts))],
 		.ring_bytes = rings[below(seed, MON_ARRAY_COUNT(rings))],
 		.slots = slots[below(seed, MON_ARRAY_COUNT(slots))],
 		.overflow_slots = overflows[below(seed, MON_ARRAY_COUNT(overflows))],

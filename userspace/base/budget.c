@@ -145,6 +145,8 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define COUNTERS_BYTES_PER_CPU (128ull + 16)
 #define FUNCTION_BYTES (944ull + 32 + 8)
 #define PAGE_BYTES 4096ull
+/* Of each ring beyond the first: its own pages and the kernel's list of the data's. */
+#define RING_EXTRA_BYTES (5 * PAGE_BYTES)
 
 static uint64_t sum_of(const uint64_t *bytes)
 {
@@ -190,20 +192,46 @@ static uint64_t ring_wish(const struct mon_budget_want *want)
 	return bytes;
 }
 
+/* So many producers as share one ring fast enough; see pipeline/rings.h. */
+static uint32_t rings_wish(const struct mon_budget_want *want)
+{
+	uint32_t rings = want->rings;
+
+	if (!rings)
+		rings = (want->cpus_online + MON_RING_CPUS - 1) / MON_RING_CPUS;
+	if (!rings)
+		rings = 1;
+	return rings < MON_RINGS_PLANNED_MAX ? rings : MON_RINGS_PLANNED_MAX;
+}
+
+/* The largest power of two that fits so many times; a ring has a page at least. */
+static uint64_t share_of(uint64_t bytes, uint32_t rings)
+{
+	uint64_t share = MON_RING_BYTES_MIN;
+
+	while (2 * share * rings <= bytes)
+		share *= 2;
+	return share;
+}
+
 static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_bytes,
 			  struct mon_budget_plan *plan_out)
 {
-	struct mon_budget_plan plan = {.ring_bytes = ring_bytes};
+	uint32_t rings = rings_wish(want);
+	struct mon_budget_plan plan = {
+		.ring_bytes = share_of(ring_bytes, rings),
+		.rings = rings,
+	};
 	uint64_t thread_bytes = THREAD_BYTES * (want->arguments ? 2 : 1);
 	uint64_t *bytes = plan.bytes;
 	uint64_t without_frames, least_ring, room;
 
 	bytes[MON_BUDGET_PROCESS] = PROCESS_BYTES;
-	bytes[MON_BUDGET_RING] = plan.ring_bytes;
+	bytes[MON_BUDGET_RING] = plan.rings * plan.ring_bytes;
 	bytes[MON_BUDGET_MAPS] =
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
 		4 * PAGE_BYTES + /* each of four arrays is rounded up to a page */
-		text_bytes(want, &plan.text_calls);
+		(plan.rings - 1) * RING_EXTRA_BYTES + text_bytes(want, &plan.text_calls);
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES + want->print_bytes;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
@@ -224,7 +252,8 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	}
 	plan.total_bytes = sum_of(bytes);
 
-	least_ring = want->ring_bytes ? want->ring_bytes : MON_RING_BYTES_DEFAULT_MIN;
+	least_ring = want->ring_bytes ? bytes[MON_BUDGET_RING]
+				      : rings * share_of(MON_RING_BYTES_DEFAULT_MIN, rings);
 	plan.least_bytes = without_frames - bytes[MON_BUDGET_RING] + least_ring;
 	if (want->frames)
 		plan.least_bytes +=

@@ -79,7 +79,10 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth);
 /* What a run wants; sizes in bytes or counts as named. */
 struct mon_budget_want {
 	uint64_t limit_bytes;
-	uint64_t ring_bytes; /* 0: choose min(16 MiB, a quarter of the limit), a power of two */
+	uint64_t
+		ring_bytes; /* all; 0: choose min(16 MiB, a quarter of the limit), a power of two */
+	uint32_t rings;	    /* 0: one for MON_RING_CPUS CPUs, as far as MON_RINGS_PLANNED_MAX */
+	uint32_t cpus_online;
 	uint32_t functions;
 	uint32_t cpus;
 	uint32_t threads; /* 0: as many as fit, at most MON_THREADS_MAX */
@@ -94,7 +97,8 @@ struct mon_budget_want {
 struct mon_budget_plan {
 	uint64_t bytes[MON_BUDGET_PARTS];
 	uint64_t total_bytes;
-	uint64_t ring_bytes;
+	uint64_t ring_bytes; /* of each ring, a power of two; never under MON_RING_BYTES_MIN */
+	uint32_t rings;
 	uint32_t threads;     /* cap of threads with frames */
 	uint32_t text_calls;  /* cap of open calls that keep strings and buffers */
 	uint64_t least_bytes; /* the smallest limit that would do for these functions */
@@ -108,6 +112,8 @@ struct mon_budget_plan {
 #define MON_RING_BYTES_DEFAULT (16ull << 20)
 #define MON_RING_BYTES_DEFAULT_MIN (8ull << 20)
 #define MON_RING_BYTES_MAX (1ull << 30)
+#define MON_RING_CPUS 8 /* that share a ring unless --rings says otherwise */
+#define MON_RINGS_PLANNED_MAX 16
 
 /* Divides the limit. 0, or -ENOMEM with least_bytes set and the parts as they would have been. */
 int mon_budget_plan(const struct mon_budget_want *want, struct mon_budget_plan *plan_out);

@@ -83,6 +83,8 @@ struct mon_capture *mon_capture_allocate(const struct mon_capture_options *optio
 	if (!capture)
 		return NULL;
 	capture->options = *options;
+	if (!capture->options.ring_count)
+		capture->options.ring_count = 1;
 	for (size_t i = 0; i < MON_OBJECT_FDS; i++)
 		capture->object.fds[i] = -1;
 	for (size_t i = 0; i < MON_ARRAY_COUNT(capture->tracepoints); i++)
@@ -269,9 +271,9 @@ void mon_capture_heartbeat(struct mon_capture *capture, mon_ns now)
 	__atomic_store_n(&capture->live->heartbeat_ns, now, __ATOMIC_RELAXED);
 }
 
-int mon_capture_ring_fd(const struct mon_capture *capture)
+int mon_capture_ring_fd(const struct mon_capture *capture, uint32_t ring)
 {
-	return capture->object.fds[MON_MAP_RING];
+	return capture->object.fds[MON_MAP_RING + ring];
 }
 
 void mon_capture_cost(const struct mon_capture *capture, struct mon_capture_cost *cost_out)

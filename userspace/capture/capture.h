@@ -46,7 +46,8 @@ struct mon_pins_identity; /* capture/pins.h */
 struct mon_capture_options {
 	enum mon_mode mode; /* a real one, not AUTO */
 	uint32_t function_count;
-	uint64_t ring_bytes;  /* power of two, >= 4096 */
+	uint64_t ring_bytes;  /* of each ring; power of two, >= 4096 */
+	uint32_t ring_count;  /* one for each group of CPUs; 0: one */
 	uint32_t threads_max; /* threads that may hold frames */
 	uint32_t arg_count;   /* 0..6 */
 	uint32_t text_count;  /* 0..MON_TEXTS_MAX, of arguments 1..6, each once */
@@ -180,7 +181,8 @@ void mon_capture_set_gate(struct mon_capture *capture, enum mon_reason closed_re
 /* The reader lives, says the reader: for options.reader_timeout_ns. Any thread, no system call. */
 void mon_capture_heartbeat(struct mon_capture *capture, mon_ns now);
 
-int mon_capture_ring_fd(const struct mon_capture *capture); /* stays capture's */
+/* Stays capture's; @ring is below the count. */
+int mon_capture_ring_fd(const struct mon_capture *capture, uint32_t ring);
 
 /* Removes every probe; when it returns, no program runs and no counter changes any more. */
 int mon_capture_detach(struct mon_capture *capture);

@@ -71,6 +71,11 @@ static void fill_stacks(struct mon_setup *setup, const struct mon_capture_option
 	setup->stack_text_record_bytes = setup->stack_record_bytes + setup->texts_bytes;
 }
 
+uint32_t mon_object_ring_scale(uint32_t rings, uint32_t cpus)
+{
+	return cpus > rings ? (rings << MON_RING_SCALE_SHIFT) / cpus : 1u << MON_RING_SCALE_SHIFT;
+}
+
 static void fill_setup(struct mon_setup *setup, const struct mon_capture_options *options,
 		       uint32_t cpu_count)
 {
@@ -82,6 +87,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.threads_max = options->threads_max,
 		.arg_count = options->arg_count,
 		.wakeup_bytes = options->ring_bytes / 4,
+		.ring_count = options->ring_count ? options->ring_count : 1,
 		.reader_timeout_ns = options->reader_timeout_ns,
 		.returns = options->returns,
 		.filter = !options->all_processes,
@@ -92,6 +98,9 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.caps = options->caps,
 		.records_per_s = options->records_per_s,
 	};
+	if (options->ring_count > 1)
+		setup->ring_scale = mon_object_ring_scale(options->ring_count,
+							  (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
 	fill_texts(setup, options);
 	fill_stacks(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
@@ -146,7 +155,7 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 12
+#define MAP_CHOICES 13
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
@@ -160,6 +169,7 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 		{skeleton->maps.allowances, MON_MAP_ALLOWANCES, options->allowance, slots},
 		{skeleton->maps.windows, MON_MAP_WINDOWS, options->caps, functions + 1},
 		{skeleton->maps.ring, MON_MAP_RING, true, options->ring_bytes},
+		{skeleton->maps.rings, MON_MAP_RINGS, options->ring_count > 1, options->ring_count},
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
 		 0},
@@ -205,6 +215,21 @@ static int set_session_type(struct monbpf_bpf *skeleton)
 	return result ? result
 		      : bpf_program__set_expected_attach_type(skeleton->progs.mon_session_sift,
 							      type);
+}
+
+/* Child: number 0 is the one that was loaded, the others are as large. */
+static int make_rings(const struct mon_capture_options *options, int *fds)
+{
+	for (uint32_t i = 0; i < options->ring_count; i++) {
+		int *fd = &fds[MON_MAP_RING + i];
+
+		if (i)
+			*fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0,
+					     (uint32_t)options->ring_bytes, NULL);
+		if (*fd < 0 || bpf_map_update_elem(fds[MON_MAP_RINGS], &i, fd, BPF_ANY))
+			return -errno;
+	}
+	return 0;
 }
 
 /* Child: fills @message and the descriptors, which stay the skeleton's. */
@@ -262,7 +287,7 @@ static int load(const struct mon_capture_options *options, struct message *messa
 	for (size_t i = 0; i < MAP_CHOICES; i++)
 		if (maps[i].wanted)
 			fds[maps[i].fd] = bpf_map__fd(maps[i].map);
-	return 0;
+	return options->ring_count > 1 ? make_rings(options, fds) : 0;
 }
 
 static int send_message(int socket, struct message *message, const int *fds)
@@ -384,8 +409,8 @@ int mon_object_check_options(const struct mon_capture_options *options)
 	if (options->mode != MON_MODE_SESSION && options->mode != MON_MODE_MULTI &&
 	    options->mode != MON_MODE_PERF)
 		return -EINVAL;
-	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
-	    ring > 1ull << 31 || (ring & (ring - 1)) ||
+	if (options->ring_count > MON_SETUP_RINGS_MAX || !options->function_count ||
+	    options->arg_count > 6 || ring < 4096 || ring > 1ull << 31 || (ring & (ring - 1)) ||
 	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS ||
 	    options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;

@@ -9,6 +9,7 @@
 #define MON_OBJECT_H
 
 #include "base/cleanup.h"
+#include "bpf/setup.h"
 #include "capture/capture.h"
 
 /* Descriptors that come out of loading; -1: not loaded in this run. */
@@ -26,13 +27,15 @@ enum mon_object_fd {
 	MON_MAP_HISTOGRAMS,
 	MON_MAP_ALLOWANCES,
 	MON_MAP_WINDOWS,
-	MON_MAP_RING,
 	MON_MAP_THREADS,
 	MON_MAP_ARGUMENTS,
 	MON_MAP_TEXTS,
 	MON_MAP_NAMES,
 	MON_MAP_TGIDS,
 	MON_MAP_LIVE,
+	MON_MAP_RINGS, /* of several rings, the array that the programs choose from */
+	MON_MAP_RING,  /* number 0; the others follow */
+	MON_MAP_RING_LAST = MON_MAP_RING + MON_SETUP_RINGS_MAX - 1,
 	MON_OBJECT_FDS
 };
 
@@ -51,6 +54,10 @@ int mon_object_load(const struct mon_capture_options *options, struct mon_object
 		    struct mon_error *error);
 /* Closes what is open. */
 void mon_object_clear(struct mon_object *object);
+
+/* CPU * this >> MON_RING_SCALE_SHIFT is the number of its ring: as many CPUs next to each other for
+ * each, of those that are online. */
+uint32_t mon_object_ring_scale(uint32_t rings, uint32_t cpus);
 
 /* Memlock of everything in it, from fdinfo. */
 uint64_t mon_object_bytes(const struct mon_object *object);

@@ -26,14 +26,31 @@ static const char *const object_names[MON_OBJECT_FDS] = {
 	[MON_MAP_HISTOGRAMS] = "map-histograms",
 	[MON_MAP_ALLOWANCES] = "map-allowances",
 	[MON_MAP_WINDOWS] = "map-windows",
-	[MON_MAP_RING] = "map-ring",
 	[MON_MAP_THREADS] = "map-threads",
 	[MON_MAP_ARGUMENTS] = "map-arguments",
 	[MON_MAP_TEXTS] = "map-texts",
 	[MON_MAP_NAMES] = "map-names",
 	[MON_MAP_TGIDS] = "map-tgids",
 	[MON_MAP_LIVE] = "map-live",
+	[MON_MAP_RINGS] = "map-rings",
+	[MON_MAP_RING] = "map-ring-00",
+	[MON_MAP_RING + 1] = "map-ring-01",
+	[MON_MAP_RING + 2] = "map-ring-02",
+	[MON_MAP_RING + 3] = "map-ring-03",
+	[MON_MAP_RING + 4] = "map-ring-04",
+	[MON_MAP_RING + 5] = "map-ring-05",
+	[MON_MAP_RING + 6] = "map-ring-06",
+	[MON_MAP_RING + 7] = "map-ring-07",
+	[MON_MAP_RING + 8] = "map-ring-08",
+	[MON_MAP_RING + 9] = "map-ring-09",
+	[MON_MAP_RING + 10] = "map-ring-10",
+	[MON_MAP_RING + 11] = "map-ring-11",
+	[MON_MAP_RING + 12] = "map-ring-12",
+	[MON_MAP_RING + 13] = "map-ring-13",
+	[MON_MAP_RING + 14] = "map-ring-14",
+	[MON_MAP_RING + 15] = "map-ring-15",
 };
+_Static_assert(MON_SETUP_RINGS_MAX == 16, "each has a name");
 
 MON_DEFINE_CLEANUP(capture, struct mon_capture *, mon_capture_free)
 MON_DEFINE_CLEANUP(pins, struct mon_pins *, mon_pins_close)
@@ -157,7 +174,10 @@ static int adopt_object(struct mon_capture *capture)
 		if (fds[i] < 0)
 			fds[i] = -1;
 	}
-	return fds[MON_PROGRAM_ENTRY] < 0 || fds[MON_MAP_RING] < 0 ? -EBADMSG : 0;
+	for (uint32_t i = 0; i < capture->options.ring_count; i++)
+		if (fds[MON_MAP_RING + i] < 0)
+			return -EBADMSG;
+	return fds[MON_PROGRAM_ENTRY] < 0 ? -EBADMSG : 0;
 }
 
 static int adopt_tracepoints(struct mon_capture *capture)

@@ -312,6 +312,19 @@ static int set_ring_size(struct mon_attach_options *options, const char *value)
 	return 0;
 }
 
+static int set_rings(struct mon_attach_options *options, const char *value)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t rings, max = cpus < 1 || cpus > MON_RINGS_MAX ? MON_RINGS_MAX : (uint64_t)cpus;
+
+	if (mon_parse_number(value, 1, max, &rings))
+		return usage("--rings wants a number from 1 to 16 and no more than there are CPUs, "
+			     "not",
+			     value);
+	options->config.rings = (uint32_t)rings;
+	return 0;
+}
+
 static int set_max_size(struct mon_attach_options *options, const char *value)
 {
 	uint64_t *bytes = &options->config.size_max_bytes;
@@ -465,6 +478,7 @@ static const struct row {
 	{"force-returns", 0, false, set_force_returns},
 	{"memory-budget", 0, true, set_memory_budget},
 	{"ring-size", 0, true, set_ring_size},
+	{"rings", 0, true, set_rings},
 	{"max-size", 0, true, set_max_size},
 	{"spool-dir", 0, true, set_spool_dir},
 	{"spool-max", 0, true, set_spool_max},

@@ -130,8 +130,11 @@ static void print_text(const struct mon_status *status, FILE *out)
 		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
 		      (int)status->pid);
 	print_ledger(status, out);
-	(void)fprintf(out, "ring     %s of %s\n", bytes(a, status->ring_used_bytes),
+	(void)fprintf(out, "ring     %s of %s", bytes(a, status->ring_used_bytes),
 		      bytes(b, status->ring_size_bytes));
+	if (status->rings > 1)
+		(void)fprintf(out, ", the fullest of %" PRIu64, status->rings);
+	(void)fputc('\n', out);
 	(void)fprintf(out, "queue    %s of %s, %s of them in the overflow\n",
 		      count(a, status->queue_used), count(b, status->queue_slots),
 		      count(c, status->queue_overflow_used));
@@ -220,6 +223,7 @@ static void print_json(const struct mon_status *status, FILE *out)
 		{"open_calls", status->open_calls},
 		{"ring_used_bytes", status->ring_used_bytes},
 		{"ring_size_bytes", status->ring_size_bytes},
+		{"rings", status->rings},
 		{"queue_used", status->queue_used},
 		{"queue_slots", status->queue_slots},
 		{"queue_overflow_used", status->queue_overflow_used},

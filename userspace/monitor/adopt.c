@@ -123,7 +123,7 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	if (!result)
 		result = mon_monitor_open_spool(monitor, error);
 	if (!result)
-		result = mon_monitor_map_ring(monitor, &identity->options, error);
+		result = mon_monitor_map_rings(monitor, &identity->options, error);
 	if (result)
 		return result;
 	MON_CRASH_POINT("resumed");

@@ -60,8 +60,9 @@ static void add_stages(struct mon_monitor *monitor, mon_ns now, struct mon_statu
 	status->commits = stats.store.commits;
 	status->rollbacks = stats.store.rollbacks;
 	status->longest_push_ns = stats.store.longest_push_ns;
-	status->ring_size_bytes = stats.ring.size_bytes;
-	status->ring_used_bytes = stats.ring.produced - stats.ring.acknowledged;
+	status->ring_size_bytes = stats.fullest_ring.size_bytes;
+	status->ring_used_bytes = stats.fullest_ring.produced - stats.fullest_ring.acknowledged;
+	status->rings = mon_rings_count(monitor->rings);
 	status->queue_used = stats.queue.used;
 	status->queue_slots = stats.queue.slots;
 	status->queue_overflow_used = stats.queue.overflow_used;

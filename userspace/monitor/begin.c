@@ -47,6 +47,7 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 	struct mon_capture_options options = {
 		.function_count = (uint32_t)monitor->watched.set.function_count,
 		.ring_bytes = monitor->plan.ring_bytes,
+		.ring_count = monitor->plan.rings,
 		.threads_max = monitor->plan.threads,
 		.arg_count = config->arg_count,
 		.text_count = config->text_count,
@@ -70,7 +71,7 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 	result = mon_capture_new(&options, &monitor->capture, error);
 	if (result)
 		return result;
-	return mon_monitor_map_ring(monitor, &options, error);
+	return mon_monitor_map_rings(monitor, &options, error);
 }
 
 static int arm(struct mon_monitor *monitor, struct mon_error *error)
@@ -127,12 +128,13 @@ static void describe_options(const struct mon_monitor *monitor, char *text, size
 		       "returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u "
 		       "stack_frames=%u sample_rules=%zu "
 		       "memory_budget=%llu "
-		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
+		       "ring_size=%llu rings=%u threads_max=%u max_size=%llu durability=%s",
 		       monitor->returns ? "yes" : "no", config->counts_only ? "counts" : "exact",
 		       config->keep_none ? "no" : "yes", config->arg_count, config->text_count,
 		       config->capture_bytes, config->stack_frames, config->rule_count,
 		       (unsigned long long)mon_budget_limit(monitor->budget),
-		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
+		       (unsigned long long)monitor->plan.bytes[MON_BUDGET_RING],
+		       monitor->plan.rings, monitor->plan.threads,
 		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
 								   : MON_STORE_SIZE_DEFAULT_BYTES),
 		       config->durability == MON_DURABILITY_FULL ? "full" : "normal");

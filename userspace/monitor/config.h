@@ -39,6 +39,7 @@ struct mon_config {
 	uint32_t records_per_s; /* of all functions together; 0: no cap */
 	bool print;					   /* each stored call a line on stdout */
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
+	uint32_t rings;					   /* 0: by the CPUs */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */
 	bool persist;		     /* pinned: another monitor may go on with the run */

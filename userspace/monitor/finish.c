@@ -23,21 +23,27 @@ static uint64_t credited(const void *context, uint32_t function, enum mon_reason
 	return mon_store_credited(context, function, reason);
 }
 
-/* Calls in the ring that neither database nor spool had room for. */
-static void count_left(const struct mon_monitor *monitor, uint64_t *left)
+static void count_left_in(const struct mon_ring *ring, uint64_t *left)
 {
-	struct mon_ring_stats ring;
+	struct mon_ring_stats stats;
 	struct mon_record record;
 	uint64_t position;
 
-	mon_ring_stats(monitor->ring, &ring);
-	position = ring.acknowledged;
-	while (mon_ring_walk(monitor->ring, &position, &record) == 0) {
+	mon_ring_stats(ring, &stats);
+	position = stats.acknowledged;
+	while (mon_ring_walk(ring, &position, &record) == 0) {
 		const struct mon_call_event *call = record.data;
 
 		if (!record.invalid && call->kind != MON_EVENT_TASK)
 			left[call->function]++;
 	}
+}
+
+/* Calls in the rings that neither database nor spool had room for. */
+static void count_left(const struct mon_monitor *monitor, uint64_t *left)
+{
+	for (uint32_t i = 0; i < mon_rings_count(monitor->rings); i++)
+		count_left_in(mon_rings_at(monitor->rings, i), left);
 }
 
 /*
@@ -78,7 +84,7 @@ static void leave_remains(struct mon_monitor *monitor, const struct mon_run_end 
 
 	if (!monitor->spool)
 		return;
-	mon_ring_stats(monitor->ring, &ring);
+	mon_ring_stats(mon_rings_at(monitor->rings, 0), &ring);
 	transition_count = mon_workers_transitions(monitor->workers, transitions,
 						   MON_ARRAY_COUNT(transitions));
 	result = mon_remains_push(monitor->spool, ring.read, monitor->ledger,
@@ -175,7 +181,7 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	if (drained || result)
 		leave_remains(monitor, &end, outcome);
 	else if (monitor->spool)
-		mon_spool_release(monitor->spool, 0, UINT64_MAX);
+		mon_spool_release_all(monitor->spool);
 	/* Whatever the end was like, it is over: nothing is left for another monitor. */
 	MON_CRASH_POINT("ended");
 	(void)mon_capture_unpin(monitor->capture);

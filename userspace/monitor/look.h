@@ -36,7 +36,7 @@ struct mon_view {
 	double calls_per_s, kept_per_s;
 	uint64_t lost, rows, file_bytes, spooled; /* spooled: records that wait there */
 	enum mon_breaker_state breaker;
-	double ring_used, queue_used; /* 0..1 */
+	double ring_used, queue_used; /* 0..1; the fullest ring */
 	uint64_t memory_bytes, memory_limit_bytes;
 	const struct mon_view_row *rows_shown; /* busiest first */
 	size_t row_count, function_count;

@@ -152,7 +152,7 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_printer_free(monitor->printer);
 	mon_queue_free(monitor->queue);
 	mon_spool_free(monitor->spool);
-	mon_ring_free(monitor->ring);
+	mon_rings_free(monitor->rings);
 	mon_capture_free(monitor->capture);
 	mon_ledger_free(monitor->ledger);
 	mon_store_free(monitor->store);

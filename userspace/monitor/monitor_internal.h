@@ -26,7 +26,7 @@ struct mon_monitor {
 	struct mon_budget_plan plan;
 	struct mon_store *store;
 	struct mon_capture *capture;
-	struct mon_ring *ring;
+	struct mon_rings *rings;
 	struct mon_queue *queue;
 	struct mon_spool *spool;     /* NULL: nothing is kept (-c) */
 	struct mon_printer *printer; /* NULL: nothing is printed */
@@ -68,8 +68,8 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error);
 int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error);
 int mon_monitor_open_spool(struct mon_monitor *monitor, struct mon_error *error);
-int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
-			 struct mon_error *error);
+int mon_monitor_map_rings(struct mon_monitor *monitor, const struct mon_capture_options *options,
+			  struct mon_error *error);
 /* What the targets have mapped, for stacks that are written when they are gone. */
 void mon_monitor_map_targets(struct mon_monitor *monitor);
 void mon_monitor_start_status(struct mon_monitor *monitor);

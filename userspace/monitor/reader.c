@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The reader thread: ring to queue, woken by the programs once per quarter of the ring, by the
+ * The reader thread: rings to queue, woken by the programs once per quarter of the ring, by the
  * writer when it has committed, else each 100 ms. It alone gives the ring's space back, so what it
  * reads there stays as it is.
  *
@@ -32,74 +32,92 @@ static bool breaker_is_closed(const struct mon_workers *workers)
 double mon_workers_level(struct mon_workers *workers)
 {
 	struct mon_queue_stats queue;
-	struct mon_ring_stats ring;
+	struct mon_rings_stats rings;
 	double of_queue, of_ring;
 
 	mon_queue_stats(workers->options.queue, &queue);
-	mon_ring_stats(workers->options.ring, &ring);
+	mon_rings_stats(workers->options.rings, &rings);
 	of_queue = queue.slots ? (double)queue.used / (double)queue.slots : 0;
-	of_ring = (double)(ring.produced - ring.acknowledged) / (double)ring.size_bytes;
+	of_ring = mon_ring_level(&rings.fullest);
 	return of_queue > of_ring ? of_queue : of_ring;
 }
 
 /* Everything that is committed or spooled. */
 static void acknowledge(struct mon_workers *workers)
 {
-	uint64_t end = atomic_load(&workers->committed_end);
-	struct mon_ring_stats ring;
+	for (uint32_t i = 0; i < mon_rings_count(workers->options.rings); i++) {
+		struct mon_ring *ring = mon_rings_at(workers->options.rings, i);
+		uint64_t end = atomic_load(&workers->committed_ends[i]);
+		struct mon_ring_stats stats;
 
-	if (workers->spooled_end > end)
-		end = workers->spooled_end;
-	/* What an earlier monitor committed may lie ahead of what was read yet. */
-	mon_ring_stats(workers->options.ring, &ring);
-	mon_ring_acknowledge(workers->options.ring, end < ring.read ? end : ring.read);
+		if (workers->spooled_ends[i] > end)
+			end = workers->spooled_ends[i];
+		/* What an earlier monitor committed may lie ahead of what was read yet. */
+		mon_ring_stats(ring, &stats);
+		mon_ring_acknowledge(ring, end < stats.read ? end : stats.read);
+	}
 }
 
-/* Everything before @end is in the spool. */
-static void is_spooled(struct mon_workers *workers, uint64_t end)
+/* Everything of @ring before @end is in the spool. */
+static void is_spooled(struct mon_workers *workers, uint32_t ring, uint64_t end)
 {
 	MON_CRASH_POINT("spooled");
 	pthread_mutex_lock(&workers->claim);
-	workers->spooled_end = end;
-	(void)mon_queue_drop_before(workers->options.queue, end);
+	workers->spooled_ends[ring] = end;
+	(void)mon_queue_drop_before(workers->options.queue, workers->spooled_ends);
 	pthread_mutex_unlock(&workers->claim);
 	acknowledge(workers);
 	MON_CRASH_POINT("spooled_acknowledged");
 }
 
-/* Moves the oldest records to the spool: all of them, or until the level is low. */
+static void spool_refused(struct mon_workers *workers, int result)
+{
+	workers->spool_refuses = true;
+	if (!workers->spool_told)
+		mon_log(MON_LOG_WARNING, "the spool takes no more (%s)", strerror(-result));
+	workers->spool_told = true;
+}
+
+/* The oldest of one ring: returns how many there were. */
+static size_t spool_some(struct mon_workers *workers, uint32_t number)
+{
+	const struct mon_ring *ring = mon_rings_at(workers->options.rings, number);
+	struct mon_record records[SPOOL_MAX];
+	struct mon_ring_stats stats;
+	size_t count = 0, taken = 0;
+	uint64_t position;
+	int result;
+
+	/* What the writer committed meanwhile may be given back: go on behind it. */
+	mon_ring_stats(ring, &stats);
+	position = stats.acknowledged;
+	while (count < SPOOL_MAX && mon_ring_walk(ring, &position, &records[count]) == 0)
+		count++;
+	if (!count)
+		return 0;
+	MON_CRASH_POINT("spooling");
+	result = mon_spool_push(workers->options.spool, number, records, count, &taken);
+	if (taken)
+		is_spooled(workers, number, records[taken - 1].end);
+	if (result)
+		spool_refused(workers, result);
+	else
+		workers->spool_told = false;
+	return count;
+}
+
+/* Moves the oldest records to the spool, of each ring in turn: all, or until the level is low. */
 static void spool_oldest(struct mon_workers *workers, bool all)
 {
-	struct mon_record records[SPOOL_MAX];
-	struct mon_ring_stats ring;
-	uint64_t position;
+	uint32_t rings = mon_rings_count(workers->options.rings);
+	size_t count = 1;
 
 	workers->spool_refuses = false;
-	while (all || mon_workers_level(workers) >= MON_LEVEL_LOW) {
-		size_t count = 0, taken = 0;
-		int result;
-
-		/* What the writer committed meanwhile may be given back: go on behind it. */
-		mon_ring_stats(workers->options.ring, &ring);
-		position = ring.acknowledged;
-		while (count < SPOOL_MAX &&
-		       mon_ring_walk(workers->options.ring, &position, &records[count]) == 0)
-			count++;
-		if (!count)
-			break;
-		MON_CRASH_POINT("spooling");
-		result = mon_spool_push(workers->options.spool, 0, records, count, &taken);
-		if (taken)
-			is_spooled(workers, records[taken - 1].end);
-		if (result) {
-			workers->spool_refuses = true;
-			if (!workers->spool_told)
-				mon_log(MON_LOG_WARNING, "the spool takes no more (%s)",
-					strerror(-result));
-			workers->spool_told = true;
-			break;
-		}
-		workers->spool_told = false;
+	while (count && !workers->spool_refuses &&
+	       (all || mon_workers_level(workers) >= MON_LEVEL_LOW)) {
+		count = 0;
+		for (uint32_t i = 0; i < rings && !workers->spool_refuses; i++)
+			count += spool_some(workers, i);
 	}
 	mon_queue_kick(workers->options.queue);
 }
@@ -153,16 +171,18 @@ static void say_alive(const struct mon_workers *workers)
 					  mon_clock_now(&mon_clock_system));
 }
 
-/* False: the queue is closed, the writer has given up. */
-static bool enqueue(struct mon_workers *workers, const uint64_t *positions, size_t count)
+/* Places of one ring. False: the queue is closed, the writer has given up. */
+static bool enqueue(struct mon_workers *workers, uint32_t ring, const uint64_t *places,
+		    size_t count)
 {
 	size_t taken = 0;
 
 	for (;;) {
 		/* Spooled meanwhile: then it is dropped here, too. */
-		while (taken < count && positions[taken] < workers->spooled_end)
+		while (taken < count &&
+		       MON_PLACE_POSITION(places[taken]) < workers->spooled_ends[ring])
 			taken++;
-		taken += mon_queue_push(workers->options.queue, positions + taken, count - taken);
+		taken += mon_queue_push(workers->options.queue, places + taken, count - taken);
 		if (taken == count)
 			return true;
 		if (mon_queue_closed(workers->options.queue))
@@ -182,90 +202,135 @@ static int patience_ms(struct mon_workers *workers)
 	return mon_workers_level(workers) >= MON_LEVEL_LOW ? READER_MS_HIGH : READER_MS;
 }
 
-static uint64_t ring_produced(const struct mon_workers *workers)
-{
-	struct mon_ring_stats ring;
+/* What is read until the rings were empty once. */
+struct reading {
+	/* What an earlier monitor of this run committed or spooled: read again and passed over. */
+	uint64_t known_ends[MON_RINGS_MAX];
+	uint64_t ends[MON_RINGS_MAX]; /* where the producers were when it began */
+	bool more[MON_RINGS_MAX];
+};
 
-	mon_ring_stats(workers->options.ring, &ring);
-	return ring.produced;
+static void begin_reading(const struct mon_workers *workers, struct reading *reading)
+{
+	for (uint32_t i = 0; i < mon_rings_count(workers->options.rings); i++) {
+		struct mon_ring_stats stats;
+
+		mon_ring_stats(mon_rings_at(workers->options.rings, i), &stats);
+		reading->ends[i] = stats.produced;
+		reading->more[i] = true;
+	}
 }
 
-static bool has_read_to(const struct mon_workers *workers, uint64_t end)
+static bool has_read_to(const struct mon_ring *ring, uint64_t end)
 {
-	struct mon_ring_stats ring;
+	struct mon_ring_stats stats;
 
-	mon_ring_stats(workers->options.ring, &ring);
-	return ring.read >= end;
+	mon_ring_stats(ring, &stats);
+	return stats.read >= end;
 }
 
-/* Takes up to READ_MAX records out of the ring into the queue. False: the queue is closed. */
-static bool read_some(struct mon_workers *workers, uint64_t known_end, bool *more_out)
+/* Takes up to READ_MAX records out of one ring into the queue. False: the queue is closed. */
+static bool read_some(struct mon_workers *workers, struct reading *reading, uint32_t number,
+		      bool last)
 {
-	uint64_t positions[READ_MAX];
+	struct mon_ring *ring = mon_rings_at(workers->options.rings, number);
+	uint64_t places[READ_MAX];
 	struct mon_record record;
 	size_t read = 0, count = 0;
 
-	while (read < READ_MAX && mon_ring_try_pop(workers->options.ring, &record) == 0) {
+	while (read < READ_MAX && mon_ring_try_pop(ring, &record) == 0) {
 		read++;
-		if (record.end > known_end)
-			positions[count++] = record.position;
+		if (record.end > reading->known_ends[number])
+			places[count++] = MON_PLACE(number, record.position);
 	}
-	if (count && !enqueue(workers, positions, count))
+	if (count && !enqueue(workers, number, places, count))
 		return false;
 	settle(workers);
-	*more_out = read == READ_MAX;
+	reading->more[number] =
+		read == READ_MAX && !(last && has_read_to(ring, reading->ends[number]));
+	return true;
+}
+
+/*
+ * Until each ring was empty once. To go on while anything comes would be to poll, for as long as
+ * the target calls faster than we look, and to miss the drain. In turn: a busy ring does not make
+ * the others full. False: the queue is closed.
+ */
+static bool read_all(struct mon_workers *workers, struct reading *reading, bool last)
+{
+	uint32_t rings = mon_rings_count(workers->options.rings);
+
+	begin_reading(workers, reading);
+	for (bool more = true; more;) {
+		more = false;
+		for (uint32_t i = 0; i < rings; i++) {
+			if (!reading->more[i])
+				continue;
+			say_alive(workers);
+			if (!read_some(workers, reading, i, last))
+				return false;
+			more |= reading->more[i];
+		}
+	}
 	return true;
 }
 
 void *mon_workers_read(void *argument)
 {
 	struct mon_workers *workers = argument;
-	/* What an earlier monitor of this run committed or spooled: read again and passed over. */
-	uint64_t known_end = atomic_load(&workers->committed_end);
+	struct reading reading = {0};
 	bool last = false;
 
-	if (workers->spooled_end > known_end)
-		known_end = workers->spooled_end;
+	for (uint32_t i = 0; i < MON_RINGS_MAX; i++) {
+		reading.known_ends[i] = atomic_load(&workers->committed_ends[i]);
+		if (workers->spooled_ends[i] > reading.known_ends[i])
+			reading.known_ends[i] = workers->spooled_ends[i];
+	}
 	while (!last) {
-		uint64_t end;
-		bool more = true;
-
 		/* Read once more after the last record can have come; pinned programs go on. */
 		last = atomic_load(&workers->draining);
 		if (!last)
-			(void)mon_ring_wait(workers->options.ring, workers->wake_fd,
-					    patience_ms(workers));
-		/*
-		 * Until the ring was empty once. To go on while anything comes would be to poll,
-		 * for as long as the target calls faster than we look, and to miss the drain.
-		 */
-		end = ring_produced(workers);
-		while (more) {
-			say_alive(workers);
-			if (!read_some(workers, known_end, &more))
-				return NULL;
-			more = more && !(last && has_read_to(workers, end));
-		}
+			(void)mon_rings_wait(workers->options.rings, workers->wake_fd,
+					     patience_ms(workers));
+		if (!read_all(workers, &reading, last))
+			return NULL;
 	}
 	mon_queue_close(workers->options.queue);
 	return NULL;
 }
 
+/* What the reader did not read. True: there was something, and the end was not reached. */
+static bool read_rest(struct mon_workers *workers, const struct reading *reading)
+{
+	bool more = false;
+
+	for (uint32_t i = 0; i < mon_rings_count(workers->options.rings); i++) {
+		struct mon_ring *ring = mon_rings_at(workers->options.rings, i);
+		struct mon_record record;
+		bool any = false;
+
+		while (mon_ring_try_pop(ring, &record) == 0)
+			any = true;
+		more |= any && !has_read_to(ring, reading->ends[i]);
+	}
+	return more;
+}
+
 void mon_workers_spool_rest(struct mon_workers *workers)
 {
-	uint64_t end = ring_produced(workers);
+	struct reading reading = {0};
 	struct mon_record record;
 	bool more;
 
+	begin_reading(workers, &reading);
 	/* The reader leaves early when the writer gave up: what it had not read is kept as well. */
 	do {
 		acknowledge(workers);
-		for (more = false; mon_ring_try_pop(workers->options.ring, &record) == 0;)
-			more = true;
+		more = read_rest(workers, &reading);
 		if (workers->options.spool)
 			spool_oldest(workers, true);
-	} while (more && workers->options.spool && !workers->spool_refuses &&
-		 !has_read_to(workers, end));
+	} while (more && workers->options.spool && !workers->spool_refuses);
 	/* What was discarded behind the last record has nobody else to give it back. */
-	(void)mon_ring_try_pop(workers->options.ring, &record);
+	for (uint32_t i = 0; i < mon_rings_count(workers->options.rings); i++)
+		(void)mon_ring_try_pop(mon_rings_at(workers->options.rings, i), &record);
 }

@@ -121,6 +121,16 @@ static int push(struct replay *replay, const struct mon_batch *batch, struct mon
 		      : 0;
 }
 
+static void release(struct replay *replay, const struct mon_batch *batch)
+{
+	uint64_t ends[MON_RINGS_MAX] = {0};
+
+	mon_record_ends(batch->records, batch->count, ends);
+	for (uint32_t ring = 0; ring < MON_RINGS_MAX; ring++)
+		if (ends[ring])
+			mon_spool_release(replay->spool, ring, ends[ring]);
+}
+
 static int write_records(struct replay *replay, struct mon_error *error)
 {
 	struct mon_store_stats before, after;
@@ -130,7 +140,7 @@ static int write_records(struct replay *replay, struct mon_error *error)
 	while (!mon_spool_drained(replay->spool)) {
 		struct mon_batch batch = {.records = replay->records};
 		size_t count = mon_spool_pop(replay->spool, replay->records, BATCH_MAX,
-					     replay->memory, MON_BUDGET_BATCH_BYTES, &batch.ring);
+					     replay->memory, MON_BUDGET_BATCH_BYTES);
 		int result;
 
 		if (!count && mon_spool_drained(replay->spool))
@@ -142,12 +152,11 @@ static int write_records(struct replay *replay, struct mon_error *error)
 		batch.count = take_remains(replay, count);
 		if (!batch.count)
 			continue;
-		batch.end = replay->records[batch.count - 1].end;
 		result = push(replay, &batch, error);
 		if (result)
 			return result;
 		/* Remains stay until the end of the run is written. */
-		mon_spool_release(replay->spool, batch.ring, batch.end);
+		release(replay, &batch);
 	}
 	mon_store_stats(replay->store, &after);
 	replay->run.records = after.rows - before.rows;
@@ -233,7 +242,8 @@ static int replay_run(struct replay *replay, const char *uuid, struct mon_error 
 	};
 	mon_store_stats(replay->store, &stats);
 	replay->run.run_id = stats.run_id;
-	mon_spool_release(replay->spool, 0, mon_store_mark(replay->store, 0));
+	for (uint32_t ring = 0; ring < MON_RINGS_MAX; ring++)
+		mon_spool_release(replay->spool, ring, mon_store_mark(replay->store, ring));
 	/* All of it was committed before its monitor was killed: the run is as it was left. */
 	if (mon_spool_drained(replay->spool)) {
 		replay->run.nothing = true;
@@ -252,7 +262,7 @@ static int replay_run(struct replay *replay, const char *uuid, struct mon_error 
 	if (replay->ended)
 		result = write_end(replay, error);
 	if (!result)
-		mon_spool_release(replay->spool, 0, UINT64_MAX);
+		mon_spool_release_all(replay->spool);
 	return result;
 }
 

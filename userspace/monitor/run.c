@@ -156,8 +156,7 @@ static void tick(struct mon_monitor *monitor,
 	view.rows = stats.store.rows;
 	view.file_bytes = stats.store.file_bytes + stats.store.wal_bytes;
 	view.breaker = stats.breaker.state;
-	view.ring_used = (double)(stats.ring.produced - stats.ring.acknowledged) /
-			 (double)stats.ring.size_bytes;
+	view.ring_used = mon_ring_level(&stats.fullest_ring);
 	view.queue_used =
 		stats.queue.slots ? (double)stats.queue.used / (double)stats.queue.slots : 0;
 	view.spooled = stats.spool.waiting;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What every run is made of, whether it begins or goes on: the plan, the database, the spool, the
- * ring, tables, the status socket and the threads. Each can be refused with a sentence and leaves
+ * rings, tables, the status socket and the threads. Each can be refused with a sentence and leaves
  * nothing behind then. Main thread.
  */
 #include "monitor/monitor_internal.h"
@@ -23,7 +23,10 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 	const struct mon_budget_want want = {
 		.limit_bytes =
 			config->budget_bytes ? config->budget_bytes : MON_BUDGET_DEFAULT_BYTES,
-		.ring_bytes = adopted ? adopted->ring_bytes : config->ring_bytes,
+		.ring_bytes =
+			adopted ? adopted->ring_bytes * adopted->ring_count : config->ring_bytes,
+		.rings = adopted ? adopted->ring_count : config->rings,
+		.cpus_online = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
 		.functions = adopted ? adopted->function_count
 				     : (uint32_t)monitor->watched.set.function_count,
 		.threads = adopted ? adopted->threads_max : 0,
@@ -97,15 +100,16 @@ static void on_committed(void *context, const struct mon_batch *batch)
 /* What an earlier monitor stored of this run, it printed. */
 static int start_printer(struct mon_monitor *monitor)
 {
-	const struct mon_printer_options options = {
+	struct mon_printer_options options = {
 		.fd = STDOUT_FILENO,
 		.set = &monitor->watched.set,
 		.started_ns = monitor->started_ns,
-		.mark = mon_store_mark(monitor->store, 0),
 		.path = monitor->config.output,
 		.budget = monitor->budget,
 	};
 
+	for (uint32_t ring = 0; ring < MON_RINGS_MAX; ring++)
+		options.marks[ring] = mon_store_mark(monitor->store, ring);
 	return monitor->config.print ? mon_printer_new(&options, &monitor->printer) : 0;
 }
 
@@ -127,11 +131,10 @@ int mon_monitor_open_store(struct mon_monitor *monitor, struct mon_error *error)
 	return mon_store_new(&options, &monitor->store, error);
 }
 
-int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_options *options,
-			 struct mon_error *error)
+int mon_monitor_map_rings(struct mon_monitor *monitor, const struct mon_capture_options *options,
+			  struct mon_error *error)
 {
-	const struct mon_ring_options ring = {
-		.map_fd = mon_capture_ring_fd(monitor->capture),
+	struct mon_ring_options ring = {
 		.size_bytes = options->ring_bytes,
 		.function_count = options->function_count,
 		.arg_count = options->arg_count,
@@ -139,8 +142,12 @@ int mon_monitor_map_ring(struct mon_monitor *monitor, const struct mon_capture_o
 		.capture_bytes = options->capture_bytes,
 		.stack_frames = options->stack_frames,
 	};
-	int result = mon_ring_new(&ring, &monitor->ring);
+	int result = mon_rings_new(&monitor->rings);
 
+	for (uint32_t i = 0; !result && i < options->ring_count; i++) {
+		ring.map_fd = mon_capture_ring_fd(monitor->capture, i);
+		result = mon_rings_add(monitor->rings, &ring);
+	}
 	return result ? mon_error_set(error, MON_EXIT_RUNTIME, -result, "cannot map the ring: %s",
 				      strerror(-result))
 		      : 0;
@@ -287,7 +294,7 @@ int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *err
 		.clock = &mon_clock_system,
 	};
 	struct mon_workers_options options = {
-		.ring = monitor->ring,
+		.rings = monitor->rings,
 		.store = monitor->store,
 		.breaker = &breaker,
 		.spool = monitor->spool,

@@ -48,7 +48,8 @@ struct mon_status {
 	uint32_t open_known, open_count;		  /* known: returns are followed */
 	struct mon_status_open open[MON_STATUS_OPEN_MAX]; /* oldest first */
 
-	uint64_t ring_used_bytes, ring_size_bytes;
+	uint64_t ring_used_bytes, ring_size_bytes; /* of the fullest */
+	uint64_t rings;
 	uint64_t queue_used, queue_slots, queue_overflow_used, queue_overflow_refused;
 
 	char spool_path[MON_STATUS_TEXT_BYTES]; /* "": none */

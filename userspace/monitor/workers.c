@@ -43,11 +43,15 @@ static void on_transition(const struct mon_breaker_transition *transition, void 
 /* What the database and the spool have of this run already: an earlier monitor's. */
 static void find_ends(struct mon_workers *workers)
 {
-	atomic_store(&workers->committed_end, mon_store_mark(workers->options.store, 0));
-	if (!workers->options.spool)
-		return;
-	workers->spooled_end = mon_spool_end(workers->options.spool, 0);
-	mon_spool_release(workers->options.spool, 0, atomic_load(&workers->committed_end));
+	for (uint32_t ring = 0; ring < MON_RINGS_MAX; ring++) {
+		uint64_t mark = mon_store_mark(workers->options.store, ring);
+
+		atomic_store(&workers->committed_ends[ring], mark);
+		if (!workers->options.spool)
+			continue;
+		workers->spooled_ends[ring] = mon_spool_end(workers->options.spool, ring);
+		mon_spool_release(workers->options.spool, ring, mark);
+	}
 }
 
 /* The writer first: when there is no reader, nothing was taken out of the ring. */
@@ -162,12 +166,15 @@ void mon_workers_stats(struct mon_workers *workers, struct mon_workers_stats *st
 		.gate_closed = atomic_load(&workers->gate_closed),
 		.level = mon_workers_level(workers),
 	};
+	struct mon_rings_stats rings;
 
 	pthread_mutex_lock(&workers->lock);
 	stats.store = workers->store_stats;
 	pthread_mutex_unlock(&workers->lock);
 	mon_breaker_stats(workers->breaker, &stats.breaker);
-	mon_ring_stats(workers->options.ring, &stats.ring);
+	mon_rings_stats(workers->options.rings, &rings);
+	stats.ring = rings.sum;
+	stats.fullest_ring = rings.fullest;
 	mon_queue_stats(workers->options.queue, &stats.queue);
 	if (workers->options.spool)
 		mon_spool_stats(workers->options.spool, &stats.spool);
@@ -219,7 +226,7 @@ static bool join(struct mon_workers *workers, pthread_t thread)
 
 int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 {
-	struct mon_ring_stats ring;
+	struct mon_rings_stats rings;
 	bool left;
 
 	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
@@ -239,8 +246,9 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 	mon_workers_spool_rest(workers);
 	if (workers->hangs)
 		return -EINPROGRESS;
-	mon_ring_stats(workers->options.ring, &ring);
-	left = workers->batch.count || workers->batch.tick || ring.acknowledged < ring.read ||
+	mon_rings_stats(workers->options.rings, &rings);
+	left = workers->batch.count || workers->batch.tick ||
+	       rings.sum.acknowledged < rings.sum.read ||
 	       (workers->options.spool && !mon_spool_drained(workers->options.spool));
 	if (!left)
 		return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The two threads on the data's way. The reader takes the ring into the queue and gives the ring's
+ * The two threads on the data's way. The reader takes the rings into the queue and gives their
  * space back; when the level rises or the database is out, it moves the oldest records to the
  * spool. The writer takes what is oldest, spool before queue, through the breaker into the store.
  * A record's space in the ring is given back once it is committed or spooled.
@@ -10,11 +10,11 @@
 
 #include "pipeline/breaker.h"
 #include "pipeline/queue.h"
-#include "pipeline/ring.h"
+#include "pipeline/rings.h"
 #include "pipeline/spool.h"
 #include "pipeline/store.h"
 
-/* Spooling starts and stops at these shares of the fuller of queue and ring. */
+/* Spooling starts and stops at these shares of the fuller of queue and fullest ring. */
 #define MON_LEVEL_HIGH 0.9
 #define MON_LEVEL_LOW 0.7
 
@@ -24,7 +24,7 @@
 struct mon_workers;
 
 struct mon_workers_options {
-	struct mon_ring *ring;
+	struct mon_rings *rings;
 	struct mon_queue *queue;
 	struct mon_spool *spool; /* NULL: what the database does not take fills the ring */
 	struct mon_store *store;
@@ -43,11 +43,12 @@ struct mon_workers_options {
 struct mon_workers_stats {
 	struct mon_store_stats store; /* as of the writer's last push */
 	struct mon_breaker_stats breaker;
-	struct mon_ring_stats ring;
+	struct mon_ring_stats ring;	    /* all rings together */
+	struct mon_ring_stats fullest_ring; /* one of them */
 	struct mon_queue_stats queue;
 	struct mon_spool_stats spool; /* zero without one */
 	bool spooling, gate_closed;
-	double level; /* 0..1, the fuller of queue and ring */
+	double level; /* 0..1, the fuller of queue and fullest ring */
 };
 
 int mon_workers_new(const struct mon_workers_options *options, struct mon_workers **workers_out);
@@ -73,7 +74,7 @@ void mon_workers_set_pressure(struct mon_workers *workers, bool pressed);
  * after a few tries or @timeout_ns else) the rest goes to the spool. 0, or -errno of the store when
  * something waits in the spool or, without one, is left.
  * When somebody was in a hurry, or nothing moved for 5 s: -EINPROGRESS, the writer hangs in the
- * database's disk, and nothing that it works with (store, workers, queue, ring) may be used or
+ * database's disk, and nothing that it works with (store, workers, queue, rings) may be used or
  * freed any more; to push to the spool is all that is allowed. -ETIMEDOUT: the reader hangs in the
  * spool's disk, and not even that. Only the process can be ended then.
  */

@@ -32,9 +32,10 @@ struct mon_workers {
 	 * some are safe in the spool: after that the kernel may write over them.
 	 */
 	pthread_mutex_t claim;
-	uint64_t spooled_end; /* under `claim`: the writer takes nothing before it from the ring */
+	/* Under `claim`, of each ring: the writer takes nothing before it from there. */
+	uint64_t spooled_ends[MON_RINGS_MAX];
 
-	_Atomic uint64_t committed_end; /* by the writer; the reader acknowledges up to it */
+	_Atomic uint64_t committed_ends[MON_RINGS_MAX]; /* by the writer; the reader acknowledges */
 
 	pthread_mutex_t lock; /* what follows; never held while anything is called */
 	struct mon_tick tick;
@@ -48,8 +49,8 @@ struct mon_workers {
 	bool spool_refuses, spool_told;
 
 	/* The writer's own. */
-	uint64_t positions[MON_STORE_BATCH_MAX];
-	size_t position_at, position_count; /* popped and not copied yet: the memory was used up */
+	uint64_t places[MON_STORE_BATCH_MAX];
+	size_t place_at, place_count; /* popped and not copied yet: the memory was used up */
 	struct mon_record records[MON_STORE_BATCH_MAX];
 	void *memory; /* MON_WORKERS_BATCH_BYTES, what `records` point into */
 	struct mon_breaker_transition writing[MON_WORKERS_TRANSITIONS_MAX];

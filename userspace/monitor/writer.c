@@ -33,23 +33,25 @@ static size_t copy_claimed(struct mon_workers *workers)
 	size_t count = 0;
 
 	for (;;) {
-		if (workers->position_at == workers->position_count) {
-			workers->position_at = 0;
-			workers->position_count =
+		if (workers->place_at == workers->place_count) {
+			workers->place_at = 0;
+			workers->place_count =
 				count ? 0
-				      : mon_queue_pop(workers->options.queue, workers->positions,
+				      : mon_queue_pop(workers->options.queue, workers->places,
 						      MON_STORE_BATCH_MAX, 0);
 		}
-		if (workers->position_at == workers->position_count)
+		if (workers->place_at == workers->place_count)
 			return count;
-		for (; workers->position_at < workers->position_count; workers->position_at++) {
-			uint64_t position = workers->positions[workers->position_at];
+		for (; workers->place_at < workers->place_count; workers->place_at++) {
+			uint64_t place = workers->places[workers->place_at];
+			uint64_t position = MON_PLACE_POSITION(place);
+			uint32_t ring = MON_PLACE_RING(place);
 			struct mon_record *record = &workers->records[count];
 			size_t bytes;
 
-			if (position < workers->spooled_end)
+			if (position < workers->spooled_ends[ring])
 				continue;
-			mon_ring_peek(workers->options.ring, position, record);
+			mon_ring_peek(mon_rings_at(workers->options.rings, ring), position, record);
 			bytes = record->size_bytes < MON_RING_READABLE_BYTES
 					? record->size_bytes
 					: MON_RING_READABLE_BYTES;
@@ -67,13 +69,14 @@ static size_t copy_claimed(struct mon_workers *workers)
  * What comes from the disk is looked at again: a checksum tells damage, not who wrote it. Last
  * counts of an end that was cut off are passed over: this monitor writes its own.
  */
-static size_t pop_spooled(struct mon_workers *workers, uint32_t *ring_out)
+static size_t pop_spooled(struct mon_workers *workers)
 {
-	const struct mon_record_shape *shape = mon_ring_shape(workers->options.ring);
+	const struct mon_record_shape *shape =
+		mon_ring_shape(mon_rings_at(workers->options.rings, 0));
 	size_t kept = 0, count;
 
 	count = mon_spool_pop(workers->options.spool, workers->records, MON_STORE_BATCH_MAX,
-			      workers->memory, MON_WORKERS_BATCH_BYTES, ring_out);
+			      workers->memory, MON_WORKERS_BATCH_BYTES);
 	for (size_t i = 0; i < count; i++) {
 		struct mon_record record = workers->records[i];
 
@@ -104,20 +107,17 @@ static bool claim_queue(struct mon_workers *workers, size_t *count_out)
 static bool fill_batch(struct mon_workers *workers)
 {
 	struct mon_spool *spool = workers->options.spool;
-	uint32_t ring = 0;
 	size_t count = 0;
 	bool readable = true;
 
 	while (readable && !claim_queue(workers, &count)) {
-		count = pop_spooled(workers, &ring);
+		count = pop_spooled(workers);
 		if (count)
 			break;
 		/* It may have held only what is committed or damaged: then the queue is next. */
 		readable = mon_spool_drained(spool);
 	}
-	workers->batch.ring = ring;
 	workers->batch.count = count;
-	workers->batch.end = count ? workers->records[count - 1].end : 0;
 	if (count)
 		MON_CRASH_POINT("claimed");
 	return readable;
@@ -149,6 +149,22 @@ bool mon_workers_complete_batch(struct mon_workers *workers)
 	return workers->batch.count || workers->batch.tick || workers->batch.transition_count;
 }
 
+/* The batch's records are in the database. */
+static void give_back(struct mon_workers *workers)
+{
+	uint64_t ends[MON_RINGS_MAX] = {0};
+
+	mon_record_ends(workers->batch.records, workers->batch.count, ends);
+	for (uint32_t ring = 0; ring < MON_RINGS_MAX; ring++) {
+		if (!ends[ring])
+			continue;
+		if (ends[ring] > atomic_load(&workers->committed_ends[ring]))
+			atomic_store(&workers->committed_ends[ring], ends[ring]);
+		if (workers->options.spool)
+			mon_spool_release(workers->options.spool, ring, ends[ring]);
+	}
+}
+
 static void batch_written(struct mon_workers *workers)
 {
 	uint64_t one = 1;
@@ -156,11 +172,7 @@ static void batch_written(struct mon_workers *workers)
 	MON_CRASH_POINT("committed");
 	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	if (workers->batch.count) {
-		if (workers->batch.end > atomic_load(&workers->committed_end))
-			atomic_store(&workers->committed_end, workers->batch.end);
-		if (workers->options.spool)
-			mon_spool_release(workers->options.spool, workers->batch.ring,
-					  workers->batch.end);
+		give_back(workers);
 		/* Sooner than its timer only when room is short: each wake would make a small
 		 * batch. */
 		if (mon_workers_level(workers) >= WAKE_LEVEL)

@@ -33,7 +33,7 @@ struct mon_printer {
 	bool thread_runs, stuck;
 
 	/* The storing thread's own. */
-	uint64_t printed_end;
+	uint64_t printed_ends[MON_RINGS_MAX];
 	char line[MON_PRINT_LINE_BYTES];
 
 	pthread_mutex_t lock; /* what follows; never held in write(2) */
@@ -152,9 +152,9 @@ void mon_printer_print(struct mon_printer *printer, const struct mon_batch *batc
 		const struct mon_record *record = &batch->records[i];
 
 		/* A COMMIT that was reported as failed and was none comes a second time. */
-		if (record->end <= printer->printed_end)
+		if (record->end <= printer->printed_ends[record->ring])
 			continue;
-		printer->printed_end = record->end;
+		printer->printed_ends[record->ring] = record->end;
 		if (record->invalid)
 			continue;
 		if (*(const uint8_t *)record->data == MON_EVENT_TASK)
@@ -176,7 +176,7 @@ int mon_printer_new(const struct mon_printer_options *options, struct mon_printe
 	if (!printer)
 		return -ENOMEM;
 	printer->options = *options;
-	printer->printed_end = options->mark;
+	memcpy(printer->printed_ends, options->marks, sizeof(printer->printed_ends));
 	(void)mon_escape(printer->path, sizeof(printer->path), options->path);
 	printer->size =
 		options->buffer_bytes ? options->buffer_bytes : MON_PRINT_BUFFER_BYTES_DEFAULT;

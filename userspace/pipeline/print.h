@@ -32,7 +32,8 @@ struct mon_printer_options {
 	int fd; /* written with write(2), blocking; stays the caller's */
 	const struct mon_function_set *set; /* outlives the printer */
 	mon_ns started_ns;		    /* of the run: zero of the times that are printed */
-	uint64_t mark;	  /* ring position: what ends at or before it is not ours to print */
+	/* Positions of each ring: what ends at or before its own is not ours to print. */
+	uint64_t marks[MON_RINGS_MAX];
 	const char *path; /* of the database, for the line about lines left out; escaped here */
 	uint32_t buffer_bytes;	   /* 0: default */
 	struct mon_budget *budget; /* may be NULL */

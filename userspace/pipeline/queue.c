@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Two rings of positions under one lock. The base is there for life; the overflow is allocated
+ * Two circles of places under one lock. The base is there for life; the overflow is allocated
  * under the budget by the push that needs it and freed by the pop that empties it. What leaves the
  * base is replaced at once by the oldest of the overflow, so the base is full whenever the overflow
  * holds anything: order is kept and no slot of either part is ever out of use. The reader thread
@@ -41,13 +41,13 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /* Copies in at most two pieces; the caller knows that there is room. */
-static void part_append(struct part *part, const uint64_t *positions, size_t count)
+static void part_append(struct part *part, const uint64_t *places, size_t count)
 {
 	size_t tail = (part->head + part->used) % part->capacity;
 	size_t first = smaller(count, part->capacity - tail);
 
-	memcpy(part->slots + tail, positions, first * sizeof(*positions));
-	memcpy(part->slots, positions + first, (count - first) * sizeof(*positions));
+	memcpy(part->slots + tail, places, first * sizeof(*places));
+	memcpy(part->slots, places + first, (count - first) * sizeof(*places));
 	part->used += count;
 }
 
@@ -63,14 +63,14 @@ static void part_drop(struct part *part, size_t count)
 	part->used -= count;
 }
 
-static size_t part_take(struct part *part, uint64_t *positions, size_t count)
+static size_t part_take(struct part *part, uint64_t *places, size_t count)
 {
 	size_t taken = 0;
 
 	while (taken < count && part->used) {
 		size_t piece = part_oldest(part, count - taken);
 
-		memcpy(positions + taken, part->slots + part->head, piece * sizeof(*positions));
+		memcpy(places + taken, part->slots + part->head, piece * sizeof(*places));
 		part_drop(part, piece);
 		taken += piece;
 	}
@@ -182,20 +182,20 @@ void mon_queue_free(struct mon_queue *queue)
 	free(queue);
 }
 
-size_t mon_queue_push(struct mon_queue *queue, const uint64_t *positions, size_t count)
+size_t mon_queue_push(struct mon_queue *queue, const uint64_t *places, size_t count)
 {
 	size_t taken = 0, used;
 
 	pthread_mutex_lock(&queue->lock);
 	if (!queue->closed) {
 		taken = smaller(count, queue->base.capacity - queue->base.used);
-		part_append(&queue->base, positions, taken);
+		part_append(&queue->base, places, taken);
 		if (taken < count && queue->overflow.used < queue->overflow.capacity &&
 		    overflow_ensure(queue)) {
 			size_t more = smaller(count - taken,
 					      queue->overflow.capacity - queue->overflow.used);
 
-			part_append(&queue->overflow, positions + taken, more);
+			part_append(&queue->overflow, places + taken, more);
 			taken += more;
 		}
 	}
@@ -247,14 +247,14 @@ static void made_room(struct mon_queue *queue)
 	pthread_cond_broadcast(&queue->room);
 }
 
-size_t mon_queue_pop(struct mon_queue *queue, uint64_t *positions, size_t max, uint64_t timeout_ns)
+size_t mon_queue_pop(struct mon_queue *queue, uint64_t *places, size_t max, uint64_t timeout_ns)
 {
 	size_t taken = 0;
 
 	pthread_mutex_lock(&queue->lock);
 	await_arrival(queue, timeout_ns);
 	do {
-		taken += part_take(&queue->base, positions + taken, max - taken);
+		taken += part_take(&queue->base, places + taken, max - taken);
 		refill(queue);
 	} while (taken < max && queue->base.used);
 	queue->popped += taken;
@@ -264,13 +264,18 @@ size_t mon_queue_pop(struct mon_queue *queue, uint64_t *positions, size_t max, u
 	return taken;
 }
 
-size_t mon_queue_drop_before(struct mon_queue *queue, uint64_t position)
+static bool is_before(uint64_t place, const uint64_t *ends)
+{
+	return MON_PLACE_POSITION(place) < ends[MON_PLACE_RING(place)];
+}
+
+size_t mon_queue_drop_before(struct mon_queue *queue, const uint64_t *ends)
 {
 	struct part *base = &queue->base;
 	size_t dropped = 0;
 
 	pthread_mutex_lock(&queue->lock);
-	while (base->used && base->slots[base->head] < position) {
+	while (base->used && is_before(base->slots[base->head], ends)) {
 		part_drop(base, 1);
 		dropped++;
 		if (!base->used)

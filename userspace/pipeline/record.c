@@ -192,7 +192,13 @@ static int check_task(const struct mon_task_event *task, uint32_t size)
 	return task->reserved || task->reserved2 ? EPROTO : 0;
 }
 
-int mon_record_check(const struct mon_record_shape *shape, const void *data, uint32_t size)
+void mon_record_ends(const struct mon_record *records, size_t count, uint64_t *ends_out)
+{
+	for (size_t i = 0; i < count; i++)
+		ends_out[records[i].ring] = records[i].end;
+}
+
+static int check(const struct mon_record_shape *shape, const void *data, uint32_t size)
 {
 	const unsigned char *first = data; /* kind and version of either struct */
 
@@ -209,4 +215,9 @@ int mon_record_check(const struct mon_record_shape *shape, const void *data, uin
 	if (first[0] == MON_EVENT_CALL_STACK)
 		return check_call_stack(shape, data, size);
 	return EPROTO;
+}
+
+int16_t mon_record_check(const struct mon_record_shape *shape, const void *data, uint32_t size)
+{
+	return (int16_t)check(shape, data, size);
 }

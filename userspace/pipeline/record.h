@@ -9,7 +9,11 @@
 #include "bpf/event.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* Rings of one run: one for so many CPUs as it was begun with, see bpf/emit.bpf.h. */
+#define MON_RINGS_MAX 16
 
 /* So many bytes of any record may be read, whatever its header says. */
 #define MON_RING_READABLE_BYTES MON_RECORD_MAX_BYTES
@@ -20,7 +24,8 @@ struct mon_record {
 	uint64_t end;	     /* position after it: acknowledging this gives its space back */
 	const void *data;    /* struct mon_call_event or mon_task_event, by the first byte */
 	uint32_t size_bytes; /* as the header says; see MON_RING_READABLE_BYTES */
-	int invalid;	     /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
+	uint16_t ring;	     /* which one, below MON_RINGS_MAX: (ring, position) is its identity */
+	int16_t invalid;     /* 0, or why it must be set aside: EBADMSG size, EPROTO fields */
 };
 
 /* What the records of one run look like. */
@@ -41,7 +46,13 @@ struct mon_record_parts {
 /* Of a call record that was checked. */
 struct mon_record_parts mon_record_parts(const void *data, uint32_t size);
 
+/*
+ * Where the last record of each ring that is among them ends. Rings that have none keep what
+ * @ends_out[MON_RINGS_MAX] says.
+ */
+void mon_record_ends(const struct mon_record *records, size_t count, uint64_t *ends_out);
+
 /* 0, or why the record must be set aside: EBADMSG, EPROTO. Looks at no byte past @size. */
-int mon_record_check(const struct mon_record_shape *shape, const void *data, uint32_t size);
+int16_t mon_record_check(const struct mon_record_shape *shape, const void *data, uint32_t size);
 
 #endif

@@ -20,7 +20,6 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 
 #define HEADER_BYTES 8
@@ -45,8 +44,7 @@ struct mon_ring {
 	uint64_t broken_position, broken_end;
 
 	struct mon_record_shape shape;
-	int epoll_fd;
-	int wake_fd; /* the one in the epoll set, or -1 */
+	uint16_t number;
 	void *mapped[2];
 	size_t mapped_bytes[2];
 };
@@ -85,13 +83,6 @@ static int map_pages(struct mon_ring *ring, const struct mon_ring_options *optio
 	return 0;
 }
 
-static int watch(const struct mon_ring *ring, int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
-
-	return epoll_ctl(ring->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
-}
-
 MON_DEFINE_CLEANUP(ring, struct mon_ring *, mon_ring_free)
 
 int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_out)
@@ -102,8 +93,9 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	bool fake = options->consumer_page && options->producer_pages;
 	int result;
 
-	if (size < page || size > SIZE_MAX_BYTES || (size & (size - 1)) ||
-	    options->arg_count > MON_EVENT_ARGS_MAX || (!fake && options->map_fd < 0))
+	if (options->number >= MON_RINGS_MAX || size < page || size > SIZE_MAX_BYTES ||
+	    (size & (size - 1)) || options->arg_count > MON_EVENT_ARGS_MAX ||
+	    (!fake && options->map_fd < 0))
 		return -EINVAL;
 	if (options->text_count > MON_TEXTS_MAX ||
 	    (options->text_count &&
@@ -115,15 +107,8 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return -ENOMEM;
-	ring->wake_fd = -1;
-	ring->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (ring->epoll_fd < 0)
-		return -errno;
 	if (!fake) {
 		result = map_pages(ring, options, page);
-		if (result)
-			return result;
-		result = watch(ring, options->map_fd);
 		if (result)
 			return result;
 	}
@@ -131,6 +116,7 @@ int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_
 	ring->producer = fake ? options->producer_pages : ring->mapped[1];
 	ring->data = (const char *)ring->producer + page;
 	ring->mask = size - 1;
+	ring->number = options->number;
 	ring->shape = (struct mon_record_shape){
 		.function_count = options->function_count,
 		.arg_count = options->arg_count,
@@ -153,28 +139,7 @@ void mon_ring_free(struct mon_ring *ring)
 	for (int i = 0; i < 2; i++)
 		if (ring->mapped[i])
 			(void)munmap(ring->mapped[i], ring->mapped_bytes[i]);
-	if (ring->epoll_fd >= 0)
-		(void)close(ring->epoll_fd);
 	free(ring);
-}
-
-int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms)
-{
-	struct epoll_event events[2];
-
-	if (wake_fd != ring->wake_fd) {
-		int result = 0;
-
-		if (ring->wake_fd >= 0) /* may be closed by now; then it left the set by itself */
-			(void)epoll_ctl(ring->epoll_fd, EPOLL_CTL_DEL, ring->wake_fd, NULL);
-		ring->wake_fd = -1;
-		if (wake_fd >= 0)
-			result = watch(ring, wake_fd);
-		if (result)
-			return result;
-		ring->wake_fd = wake_fd;
-	}
-	return epoll_wait(ring->epoll_fd, events, 2, timeout_ms) < 0 ? -errno : 0;
 }
 
 static uint32_t header_at(const struct mon_ring *ring, uint64_t position)
@@ -193,6 +158,7 @@ static uint64_t total_bytes(uint32_t length)
 static void fill(const struct mon_ring *ring, uint64_t position, uint32_t length,
 		 struct mon_record *record)
 {
+	record->ring = ring->number;
 	record->position = position;
 	record->end = position + total_bytes(length);
 	record->data = ring->data + (position & ring->mask) + HEADER_BYTES;
@@ -202,6 +168,7 @@ static void fill(const struct mon_ring *ring, uint64_t position, uint32_t length
 
 static void fill_broken(const struct mon_ring *ring, struct mon_record *record)
 {
+	record->ring = ring->number;
 	record->position = ring->broken_position;
 	record->end = ring->broken_end;
 	record->data = ring->data + (ring->broken_position & ring->mask);

@@ -2,9 +2,10 @@
 /*
  * The BPF ring buffer, mapped and read by ourselves, because reading and acknowledging are two
  * steps here: a record's space goes back to the kernel only when it is safe elsewhere. (run, ring,
- * position) is the record's identity. libbpf's reader acknowledges as it reads.
+ * position) is the record's identity. libbpf's reader acknowledges as it reads. One ring; those of
+ * a run are pipeline/rings.h.
  *
- * Life: new, wait, pop, walk, acknowledge (reader thread) ... peek (writer thread), stats, free.
+ * Life: new, pop, walk, acknowledge (reader thread) ... peek (writer thread), stats, free.
  * Invariant: acknowledged <= read <= produced <= acknowledged + size.
  */
 #ifndef MON_RING_H
@@ -21,6 +22,7 @@ struct mon_ring;
 struct mon_ring_options {
 	int map_fd; /* BPF_MAP_TYPE_RINGBUF; stays the caller's */
 	size_t size_bytes;
+	uint16_t number;		    /* below MON_RINGS_MAX: what its records say */
 	uint32_t function_count;	    /* a record naming a function past it is invalid */
 	uint32_t arg_count;		    /* what this run captures */
 	uint32_t text_count, capture_bytes; /* likewise; MON_TEXTS_MAX and bpf/text.h bound them */
@@ -38,13 +40,6 @@ struct mon_ring_stats {
 
 int mon_ring_new(const struct mon_ring_options *options, struct mon_ring **ring_out);
 void mon_ring_free(struct mon_ring *ring);
-
-/*
- * Waits until the programs wake us, @wake_fd (an eventfd, or -1) is readable, or @timeout_ms. Edge
- * triggered: unacknowledged records do not wake (level triggering spins, and the target pays).
- * Returns 0 or -errno; -EINTR is normal.
- */
-int mon_ring_wait(struct mon_ring *ring, int wake_fd, int timeout_ms);
 
 /* Next unread record, validated: 0, or -EAGAIN when the producer has none ready. */
 int mon_ring_try_pop(struct mon_ring *ring, struct mon_record *record_out);

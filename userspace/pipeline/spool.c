@@ -115,9 +115,9 @@ struct taking {
 	size_t max, count;
 	uint8_t *memory;
 	size_t memory_bytes;
-	uint32_t ring;
-	uint64_t skipped; /* at or before the mark */
-	bool full;	  /* no more in this call */
+	uint64_t ends[MON_SPOOL_RINGS_MAX], counts[MON_SPOOL_RINGS_MAX]; /* of each ring */
+	uint64_t skipped;						 /* at or before the mark */
+	bool full;							 /* no more in this call */
 };
 
 static void take(struct taking *taking, const struct mon_spool_frame *frame)
@@ -129,21 +129,21 @@ static void take(struct taking *taking, const struct mon_spool_frame *frame)
 		.position = frame->position,
 		.end = frame->position + frame->length,
 		.size_bytes = frame->stored_bytes ? frame->size_bytes : 0,
-		.invalid = frame->invalid,
+		.invalid = (int16_t)frame->invalid,
+		.ring = frame->ring,
 		.data = frame->stored_bytes ? taking->memory : NULL,
 	};
 	memcpy(taking->memory, frame + 1, padded);
 	taking->memory += padded;
 	taking->memory_bytes -= padded;
-	taking->ring = frame->ring;
+	taking->ends[frame->ring] = record->end;
+	taking->counts[frame->ring]++;
 }
 
 static bool has_room(const struct taking *taking, const struct mon_spool_frame *frame)
 {
 	return taking->count < taking->max &&
-	       mon_spool_frame_bytes(frame->stored_bytes) - sizeof(*frame) <=
-		       taking->memory_bytes &&
-	       (!taking->count || taking->ring == frame->ring);
+	       mon_spool_frame_bytes(frame->stored_bytes) - sizeof(*frame) <= taking->memory_bytes;
 }
 
 /* Reads on in the segment until @written: 0, or -errno. */
@@ -238,7 +238,7 @@ static void pass_segment(struct mon_spool *spool, struct mon_spool_segment *segm
 }
 
 size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t max, void *memory,
-		     size_t memory_bytes, uint32_t *ring_out)
+		     size_t memory_bytes)
 {
 	size_t misaligned = -(uintptr_t)memory % 8;
 	struct taking taking = {
@@ -284,11 +284,10 @@ size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t
 		if (more)
 			pass_segment(spool, segment);
 	}
-	if (taking.count)
-		remember_batch(spool, taking.ring, records[taking.count - 1].end, taking.count);
+	for (uint32_t ring = 0; ring < MON_SPOOL_RINGS_MAX; ring++)
+		if (taking.counts[ring])
+			remember_batch(spool, ring, taking.ends[ring], taking.counts[ring]);
 	pthread_mutex_unlock(&spool->lock);
-	if (taking.count)
-		*ring_out = taking.ring;
 	return taking.count;
 }
 
@@ -354,6 +353,12 @@ void mon_spool_release(struct mon_spool *spool, uint32_t ring, uint64_t mark)
 		pthread_mutex_lock(&spool->lock);
 	}
 	pthread_mutex_unlock(&spool->lock);
+}
+
+void mon_spool_release_all(struct mon_spool *spool)
+{
+	for (uint32_t ring = 0; ring < MON_SPOOL_RINGS_MAX; ring++)
+		mon_spool_release(spool, ring, UINT64_MAX);
 }
 
 /* ---- Questions ---- */

@@ -27,7 +27,7 @@
 #define MON_SPOOL_SEGMENT_BYTES_DEFAULT (4ull << 20)
 #define MON_SPOOL_SEGMENT_BYTES_MIN (64ull << 10)
 #define MON_SPOOL_SEGMENTS_MAX 1024 /* beyond, segments get larger */
-#define MON_SPOOL_RINGS_MAX 16
+#define MON_SPOOL_RINGS_MAX MON_RINGS_MAX
 #define MON_SPOOL_OPEN_MAX 256 /* segments kept open; at most a quarter of RLIMIT_NOFILE */
 
 struct mon_budget;
@@ -97,14 +97,14 @@ int mon_spool_push(struct mon_spool *spool, uint32_t ring, const struct mon_reco
 		   size_t count, size_t *taken_out);
 
 /*
- * Copies the oldest records that were not popped yet, of one ring, into @memory (their `data` then
+ * Copies the oldest records that were not popped yet, of any ring, into @memory (their `data` then
  * point there, each 8-byte aligned; NULL where push had NULL). @memory_bytes is at least
  * MON_SPOOL_POP_BYTES_MIN. Returns how many; 0: none wait, or (when not drained) the disk cannot be
  * read now: try later. What cannot be read after some tries is given up. Damaged ones are skipped
  * and counted; those at or before the mark are skipped.
  */
 size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t max, void *memory,
-		     size_t memory_bytes, uint32_t *ring_out);
+		     size_t memory_bytes);
 #define MON_SPOOL_POP_BYTES_MIN (MON_RING_READABLE_BYTES + 8)
 
 /*
@@ -113,6 +113,9 @@ size_t mon_spool_pop(struct mon_spool *spool, struct mon_record *records, size_t
  * before the first pop, it skips what an earlier monitor had committed.
  */
 void mon_spool_release(struct mon_spool *spool, uint32_t ring, uint64_t mark);
+
+/* The same of every ring, to its end: the run is over, and nothing of it is wanted any more. */
+void mon_spool_release_all(struct mon_spool *spool);
 
 /* True: nothing waits to be popped. */
 bool mon_spool_drained(struct mon_spool *spool);

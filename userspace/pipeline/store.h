@@ -56,12 +56,10 @@ struct mon_store_options {
 	const struct mon_mapping_source *mappings;
 };
 
-/* One transaction's worth. Records are in ring order; @tick may be NULL. */
+/* One transaction's worth. Records of one ring are in its order; @tick may be NULL. */
 struct mon_batch {
 	const struct mon_record *records;
-	size_t count;
-	uint32_t ring;
-	uint64_t end; /* ring position after the last record: the mark */
+	size_t count; /* where the last of each ring ends is that ring's mark */
 	const struct mon_tick *tick;
 	const struct mon_breaker_transition *transitions;
 	size_t transition_count;
@@ -134,7 +132,7 @@ int mon_store_reopen_run(struct mon_store *store);
  */
 int mon_store_map_process(struct mon_store *store, uint32_t pid);
 
-/* Where the ring's records that are in the file end. */
+/* Where the records of @ring that are in the file end. */
 uint64_t mon_store_mark(const struct mon_store *store, uint32_t ring);
 
 /*

@@ -3,9 +3,9 @@
  * Records become rows. 50 rows go in one INSERT, with statements that were prepared once; nothing
  * is allocated here and a row costs eleven binds. Writer thread.
  *
- * Exactly once: a batch and its mark are one transaction, and a record that ends at or before the
- * mark is skipped. So a batch may be pushed again after any failure. Credits are counted while
- * rows are bound and go into `ledger` in that transaction too.
+ * Exactly once: a batch and its marks are one transaction, and a record that ends at or before its
+ * ring's mark is skipped. So a batch may be pushed again after any failure. Credits are counted
+ * while rows are bound and go into `ledger` in that transaction too.
  *
  * Tried and dropped: an INSERT of 200 rows (no faster), explicit row ids (the same).
  */
@@ -94,7 +94,8 @@ struct writing {
 	unsigned pending_count;
 	bool parts; /* some pending call has texts or a stack */
 	uint64_t rows, set_aside;
-	uint64_t from_ns, to_ns; /* of the records' starts */
+	uint64_t ends[MON_STORE_RINGS_MAX]; /* of what the batch holds */
+	uint64_t from_ns, to_ns;	    /* of the records' starts */
 	int64_t first_call;
 	/* The task of the record before: most records are of the same thread. */
 	uint32_t pid, tid;
@@ -435,20 +436,22 @@ static int set_aside(struct writing *writing, const struct mon_record *record, c
 	    call->function < store->function_count)
 		store->credits[call->function * MON_STORE_CREDITS + MON_STORE_CREDIT_SET_ASIDE]++;
 	return mon_store_run(store, MON_STORE_SET_ASIDE, "iiutb", store->run_id,
-			     (int64_t)writing->batch->ring, record->position, why, record->data,
-			     bytes);
+			     (int64_t)record->ring, record->position, why, record->data, bytes);
 }
 
 static int write_records(struct writing *writing)
 {
 	const struct mon_batch *batch = writing->batch;
-	uint64_t mark = writing->store->marks[batch->ring];
+	const uint64_t *marks = writing->store->marks;
 	int code = SQLITE_OK;
 
 	for (size_t i = 0; i < batch->count && code == SQLITE_OK; i++) {
 		const struct mon_record *record = &batch->records[i];
 
-		if (record->end <= mark)
+		if (record->ring >= MON_STORE_RINGS_MAX)
+			return SQLITE_MISUSE;
+		writing->ends[record->ring] = record->end;
+		if (record->end <= marks[record->ring])
 			continue;
 		if (record->invalid)
 			code = set_aside(writing, record,
@@ -466,7 +469,6 @@ static int write_records(struct writing *writing)
 static int write_marks(struct writing *writing)
 {
 	struct mon_store *store = writing->store;
-	const struct mon_batch *batch = writing->batch;
 	int code = SQLITE_OK;
 
 	if (writing->rows)
@@ -475,9 +477,10 @@ static int write_marks(struct writing *writing)
 				     writing->first_call + (int64_t)writing->rows - 1,
 				     mon_store_since(store, writing->from_ns),
 				     mon_store_since(store, writing->to_ns));
-	if (code == SQLITE_OK && batch->count && batch->end > store->marks[batch->ring])
-		code = mon_store_run(store, MON_STORE_MARK, "iiu", store->run_id,
-				     (int64_t)batch->ring, batch->end);
+	for (int64_t ring = 0; ring < MON_STORE_RINGS_MAX && code == SQLITE_OK; ring++)
+		if (writing->ends[ring] > store->marks[ring])
+			code = mon_store_run(store, MON_STORE_MARK, "iiu", store->run_id, ring,
+					     writing->ends[ring]);
 	return code;
 }
 
@@ -641,12 +644,11 @@ static bool has_moved(struct mon_store *store)
 
 static void committed(struct mon_store *store, const struct writing *writing)
 {
-	const struct mon_batch *batch = writing->batch;
-
 	if (writing->rows || writing->set_aside)
 		memcpy(store->credits_written, store->credits, store->credit_bytes / 2);
-	if (batch->count && batch->end > store->marks[batch->ring])
-		store->marks[batch->ring] = batch->end;
+	for (size_t ring = 0; ring < MON_STORE_RINGS_MAX; ring++)
+		if (writing->ends[ring] > store->marks[ring])
+			store->marks[ring] = writing->ends[ring];
 	store->stats.rows += writing->rows;
 	store->stats.set_aside += writing->set_aside;
 	store->stats.commits++;
@@ -723,10 +725,7 @@ static int push_halved(struct mon_store *store, const struct mon_batch *batch)
 		return code;
 	if (batch->count == 1)
 		return set_aside_alone(store, batch);
-	first = (struct mon_batch){.records = batch->records,
-				   .count = batch->count / 2,
-				   .ring = batch->ring,
-				   .end = batch->records[batch->count / 2 - 1].end};
+	first = (struct mon_batch){.records = batch->records, .count = batch->count / 2};
 	second = *batch;
 	second.records += first.count;
 	second.count -= first.count;
@@ -740,7 +739,7 @@ int mon_store_push(struct mon_store *store, const struct mon_batch *batch)
 	uint64_t length_ns;
 	int code;
 
-	if (batch->ring >= MON_STORE_RINGS_MAX || !store->run_id)
+	if (!store->run_id)
 		return mon_store_failed(store, SQLITE_MISUSE);
 	code = store->doubt ? mon_store_judge(store, mon_store_recover(store)) : SQLITE_OK;
 	if (code == SQLITE_OK)
