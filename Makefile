@@ -66,7 +66,7 @@ LIBRARY := $(BUILD)/libmonbpf.a
 .DEFAULT_GOAL := all
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all deps demo check check-unit bench bench-deps tests crash install clean format
+.PHONY: all deps demo check check-unit bench bench-deps tests crash install uninstall clean format
 
 all: $(BUILD)/monbpf
 
@@ -109,6 +109,14 @@ demo: deps
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(BUILD)/monbpf $(DESTDIR)$(PREFIX)/bin/monbpf
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 docs/monbpf.1 $(DESTDIR)$(PREFIX)/share/man/man1/monbpf.1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 0644 docs/monbpf.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/monbpf
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/monbpf $(DESTDIR)$(PREFIX)/share/man/man1/monbpf.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/monbpf
 
 format:
 	$(Q)clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' ':!vmlinux/*')

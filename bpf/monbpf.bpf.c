@@ -125,7 +125,8 @@ int BPF_PROG(mon_process_fork, struct task_struct *parent, struct task_struct *c
 	struct mon_ids ids = mon_current_ids();
 	__u64 slot;
 
-	if (!setup.filter || !mon_is_watched(ids.tgid) || child->pid != child->tgid)
+	/* 0: outside of our pid namespace, which is what live.tgid says before it is set, too. */
+	if (!ids.tgid || !setup.filter || !mon_is_watched(ids.tgid) || child->pid != child->tgid)
 		return 0;
 	slot = __sync_fetch_and_add(&live.run.forks, 1);
 	live.run.fork_pids[slot % MON_FORKS_REMEMBERED] = mon_pid_of(child);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tests/unit    one cmocka program for each file of userspace, no root
+# tests/unit    one cmocka program for each file of userspace, no root; scripts that print TAP
 # tests/kernel  real probes on the programs of tests/targets
 # tests/fault   rows of the fault matrix
 # tests/bench   ratios, run by `make bench`

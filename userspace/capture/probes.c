@@ -424,6 +424,9 @@ int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_fun
 	MON_FREE struct mon_function *functions = NULL;
 	int result;
 
+	/* A link without a pid is one of every process: each call would count twice. */
+	if (pid <= 0)
+		return -ESRCH;
 	/* A link of every process has them already. */
 	if (capture->options.all_processes || capture->options.wide_links)
 		return 0;

@@ -8,6 +8,7 @@
 #include "capture/capture.h"
 #include "capture/pins.h"
 #include "cli/cli.h"
+#include "cli/suggestion.h"
 #include "pipeline/breaker.h"
 #include "pipeline/ring.h"
 #include "pipeline/spool.h"
@@ -542,7 +543,7 @@ static int parse_rows(int argc, char **argv, struct mon_attach_options *options)
 		if (said == ':')
 			return usage("a value is missing after", argv[optind - 1]);
 		if (!row)
-			return usage("there is no option", argv[optind - 1]);
+			return mon_cli_no_option("attach", argv[optind - 1], longs);
 		result = row->set(options, optarg);
 	}
 	for (; !result && !options->help && optind < argc; optind++)

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/suggestion.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,8 @@ gid_t mon_cli_owner_gid(void)
 
 int mon_cli_run(int argc, char **argv)
 {
+	const char *names[MON_ARRAY_COUNT(commands) + 1] = {0}, *nearest;
+
 	if (argc < 2) {
 		print_usage(stderr);
 		return MON_EXIT_USAGE;
@@ -67,7 +70,11 @@ int mon_cli_run(int argc, char **argv)
 	for (size_t i = 0; i < MON_ARRAY_COUNT(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	(void)fprintf(stderr, "monbpf: there is no command '%s': try monbpf --help\n",
-		      MON_ESCAPED(argv[1]));
+	for (size_t i = 0; i < MON_ARRAY_COUNT(commands); i++)
+		names[i] = commands[i].name;
+	nearest = mon_cli_nearest(argv[1], names);
+	(void)fprintf(stderr, "monbpf: there is no command '%s'%s%s%s\n", MON_ESCAPED(argv[1]),
+		      nearest ? "; did you mean " : "", nearest ? nearest : "",
+		      nearest ? "? Try monbpf --help" : ": try monbpf --help");
 	return MON_EXIT_USAGE;
 }

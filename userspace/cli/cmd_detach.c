@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "capture/pins.h"
+#include "cli/suggestion.h"
 #include "report/export.h"
 
 #include <errno.h>
@@ -64,9 +65,11 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 			(void)fputs(help, stdout);
 			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
 		default:
-			(void)fprintf(stderr, "monbpf detach: %s %s; try monbpf detach --help\n",
-				      option == ':' ? "a value is missing after"
-						    : "there is no option",
+			if (option != ':')
+				return mon_cli_no_option("detach", argv[optind - 1], options);
+			(void)fprintf(stderr,
+				      "monbpf detach: a value is missing after %s; try monbpf "
+				      "detach --help\n",
 				      MON_ESCAPED(argv[optind - 1]));
 			return MON_EXIT_USAGE;
 		}

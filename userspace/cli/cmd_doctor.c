@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "capture/capture.h"
+#include "cli/suggestion.h"
 #include "report/export.h"
 
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +16,10 @@ static const char help[] =
 	"usage: monbpf doctor [--json]\n"
 	"\n"
 	"Prints what this kernel and this user can do. Attaches to itself only.\n"
+	"\n"
+	"      --json  for programs\n"
+	"  -h, --help  this text\n"
+	"\n"
 	"Exit: 0 attach would work, 4 a right is missing, 6 the kernel lacks something.\n";
 
 static void add(struct mon_table *table, const char *what, int result, const char *why)
@@ -46,24 +52,33 @@ static struct mon_table *fill(const struct mon_features *features)
 
 int mon_cli_doctor(int argc, char **argv)
 {
+	enum { JSON = 256 };
+	static const struct option long_options[] = {
+		{"json", no_argument, NULL, JSON},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
 	MON_TABLE struct mon_table *table = NULL;
 	struct mon_features features;
 	struct mon_error error = {0};
 	enum mon_mode mode;
-	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
-	int result;
+	bool json = false;
+	int option, result;
 
-	if (argc > 1 && !json) {
-		bool asked = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-
-		if (!asked)
-			(void)fprintf(stderr,
-				      "monbpf doctor: there is no option %s; try monbpf doctor "
-				      "--help\n",
-				      MON_ESCAPED(argv[1]));
-		else
+	optind = 0;
+	while ((option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+		if (option == 'h') {
 			(void)fputs(help, stdout);
-		return asked && !fflush(stdout) ? MON_EXIT_OK : MON_EXIT_USAGE;
+			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
+		}
+		if (option != JSON)
+			return mon_cli_no_option("doctor", argv[optind - 1], long_options);
+		json = true;
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "monbpf doctor: '%s' is too much; try monbpf doctor --help\n",
+			      MON_ESCAPED(argv[optind]));
+		return MON_EXIT_USAGE;
 	}
 	if (mon_features_detect(&features, &error)) {
 		(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);

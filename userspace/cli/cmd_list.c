@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/text.h"
+#include "cli/suggestion.h"
 #include "monitor/watched.h"
 #include "report/export.h"
 
@@ -181,7 +182,7 @@ int mon_cli_list(int argc, char **argv)
 		case ':':
 			return usage("a value is missing after", argv[optind - 1]);
 		default:
-			return usage("there is no option", argv[optind - 1]);
+			return mon_cli_no_option("list", argv[optind - 1], long_options);
 		}
 	}
 	config.globs = (const char *const *)&argv[optind];

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/suggestion.h"
 #include "report/report.h"
 
 #include <getopt.h>
@@ -137,7 +138,7 @@ int mon_cli_report(int argc, char **argv)
 		case ':':
 			return usage("a value is missing after", argv[optind - 1]);
 		default:
-			return usage("there is no option", argv[optind - 1]);
+			return mon_cli_no_option("report", argv[optind - 1], long_options);
 		}
 	}
 	if (optind < argc)

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/suggestion.h"
 #include "monitor/replay.h"
 #include "pipeline/spool.h"
 #include "report/export.h"
@@ -31,6 +32,11 @@ static const char help[] = "usage: monbpf spool check DIR [--json]\n"
 			   "once, and removes it. FILE\n"
 			   "is their database: by default DIR without its \".spool\". Not while a "
 			   "monitor uses either.\n"
+			   "\n"
+			   "  -o, --output FILE  with drain: the database\n"
+			   "      --json         with check: one JSON object\n"
+			   "  -h, --help         this text\n"
+			   "\n"
 			   "Exit: 0 all of it is sound, 2 something is damaged, 5 directory or "
 			   "database is out of reach.\n";
 
@@ -196,6 +202,12 @@ static int drain(const char *path, const char *output)
 
 int mon_cli_spool(int argc, char **argv)
 {
+	static const struct option long_options[] = {
+		{"output", required_argument, NULL, 'o'},
+		{"json", no_argument, NULL, 0},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
 	const char *path = NULL, *output = NULL;
 	bool json = false, drains;
 
@@ -215,7 +227,7 @@ int mon_cli_spool(int argc, char **argv)
 		else if (!drains && strcmp(argv[i], "--json") == 0)
 			json = true;
 		else if (argv[i][0] == '-')
-			return usage("there is no option", argv[i]);
+			return mon_cli_no_option("spool", argv[i], long_options);
 		else if (path)
 			return usage("one directory at a time, so what is", argv[i]);
 		else

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "cli/suggestion.h"
 #include "control/ledger.h"
 #include "monitor/status.h"
 #include "report/table.h"
@@ -322,7 +323,7 @@ int mon_cli_status(int argc, char **argv)
 	int option;
 
 	optind = 0;
-	while ((option = getopt_long(argc, argv, "i:h", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":i:h", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'i':
 			database = optarg;
@@ -333,8 +334,14 @@ int mon_cli_status(int argc, char **argv)
 		case 'h':
 			(void)fputs(help, stdout);
 			return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
-		default:
+		case ':':
+			(void)fprintf(stderr,
+				      "monbpf status: a value is missing after %s; try monbpf "
+				      "status --help\n",
+				      MON_ESCAPED(argv[optind - 1]));
 			return MON_EXIT_USAGE;
+		default:
+			return mon_cli_no_option("status", argv[optind - 1], long_options);
 		}
 	}
 	if (optind < argc) {
