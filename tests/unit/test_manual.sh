@@ -60,7 +60,7 @@ options_of_page() { # COMMAND
 options_of_source() { # COMMAND
 	local file=$root/userspace/cli/cmd_$1.c
 	[ "$1" != attach ] || file=$root/userspace/cli/attach_options.c
-	grep -oE "^[[:space:]]*\{(\"[a-z-]+\"|NULL), ('[a-z]'|0|(required|no)_argument)" "$file" |
+	grep -oE "^[[:space:]]*\{(\"[a-z-]+\"|NULL), ('[a-z]'|0|(required|no|optional)_argument)" "$file" |
 		grep -oE "\"[a-z-]+\"|'[a-z]'" | sed -E "s/\"(.*)\"/--\1/; s/'(.)'/-\1/"
 }
 # What bash would offer for the last of WORDS.
