@@ -109,6 +109,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 		__sync_fetch_and_add(&live.run.foreign_hits, 1);
 		return false;
 	}
+	if (setup.movable && !mon_counts_now(cookie))
+		return false;
 	slot = function * setup.cpu_count + cpu;
 	count = bpf_map_lookup_elem(&counters, &slot);
 	if (!count)
@@ -134,7 +136,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	depth = thread->depth;
 	if (depth) {
 		frame = mon_frame_at(thread, depth - 1);
-		if (frame->sp < sp)
+		if (frame->sp < sp || mon_is_cut_off(frame))
 			depth = mon_drop_frames(thread, sp, 0);
 		if (depth && mon_frame_at(thread, depth - 1)->sp == sp && !mon_is_chained(ctx))
 			depth = mon_drop_frames(thread, sp + 1, 0);
@@ -150,6 +152,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	frame->function = function;
 	frame->weight = weight;
 	frame->cpu = cpu;
+	frame->generation = cookie >> 32;
 	frame->flags = 0;
 	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
 		frame->flags = MON_FRAME_ARGS;
@@ -192,7 +195,7 @@ static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, _
 	if (!depth)
 		return -1;
 	frame = mon_frame_at(thread, depth - 1);
-	if (frame->sp < sp) {
+	if (frame->sp < sp || mon_is_cut_off(frame)) {
 		depth = mon_drop_frames(thread, sp, 0);
 		if (!depth)
 			return -1;
@@ -213,6 +216,9 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 	bool has_texts;
 	int index;
 
+	/* Of two overlapping links one must not pop what the other pushed, nor pop twice. */
+	if (setup.movable && !session && !mon_counts_now(bpf_get_attach_cookie(ctx)))
+		return;
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (!thread) {
 		mon_count_orphan();

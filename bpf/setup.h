@@ -25,7 +25,8 @@ struct mon_setup {
 	__u8 returns;		 /* frames and durations; else entries only */
 	__u8 filter;		 /* only the processes told; else all */
 	__u8 allowance;		 /* some function is sampled by `auto` */
-	__u8 reserved[5];
+	__u8 movable;		 /* functions may change links (bpf/arming.h) */
+	__u8 reserved[4];
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
 	__u32 capture_bytes;		 /* of each, at most */
@@ -47,9 +48,11 @@ struct mon_live {
 	 * ends later than the reader's timeout after it is counted as gate_closed: nobody reads.
 	 */
 	__u64 heartbeat_ns;
+	__u32 cut_off; /* by capture/: some link of a moved function was closed */
+	__u32 reserved;
 };
 
 _Static_assert(sizeof(struct mon_setup) == 88, "layout");
-_Static_assert(sizeof(struct mon_live) == 152, "layout");
+_Static_assert(sizeof(struct mon_live) == 160, "layout");
 
 #endif

@@ -34,6 +34,12 @@ enum mon_cost_class {
 };
 const char *mon_cost_class_name(enum mon_cost_class cost); /* NULL, "emulated", "single-step" */
 
+/* What a hit costs the thread that makes it, by the probed instruction. 0: not known. */
+struct mon_trap_cost {
+	uint32_t entry_ns[2]; /* [0] emulated, [1] single-stepped */
+	uint32_t full_ns[2];  /* with the return; the same as above when there are none */
+};
+
 struct mon_module {
 	char *path;	 /* as the target sees it */
 	char *open_path; /* how the monitor reaches the same inode (/proc/PID/map_files/…) */

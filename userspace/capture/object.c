@@ -76,6 +76,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.returns = options->returns,
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
+		.movable = options->movable,
 	};
 	fill_texts(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
@@ -123,18 +124,20 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 11
+#define MAP_CHOICES 12
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
 {
-	uint64_t functions = options->function_count, slots = functions * cpu_count;
+	uint64_t functions = (uint64_t)options->function_count + options->own_functions;
+	uint64_t slots = functions * cpu_count;
 	bool returns = options->returns;
 	const struct map_choice all[MAP_CHOICES] = {
 		{skeleton->maps.policies, MON_MAP_POLICIES, true, functions},
 		{skeleton->maps.counters, MON_MAP_COUNTERS, true, slots},
 		{skeleton->maps.histograms, MON_MAP_HISTOGRAMS, true, returns ? functions : 1},
 		{skeleton->maps.allowances, MON_MAP_ALLOWANCES, options->allowance, slots},
+		{skeleton->maps.armings, MON_MAP_ARMINGS, options->movable, functions},
 		{skeleton->maps.ring, MON_MAP_RING, true, options->ring_bytes},
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
@@ -353,7 +356,8 @@ int mon_object_check_options(const struct mon_capture_options *options)
 		return -EINVAL;
 	if (!options->function_count || options->arg_count > 6 || ring < 4096 ||
 	    ring > 1ull << 31 || (ring & (ring - 1)) ||
-	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS || options->text_count > MON_TEXTS_MAX)
+	    options->reader_timeout_ns > MON_READER_TIMEOUT_MAX_NS ||
+	    options->text_count > MON_TEXTS_MAX)
 		return -EINVAL;
 	if (options->text_count &&
 	    (!options->capture_bytes || !options->text_calls ||

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a hit costs: measured, because it differs tenfold between machines and kernels. A child of
+ * ours calls two functions, one that begins with an instruction that the kernel emulates and one
+ * that it single-steps, in batches, and times them by its own CPU clock; the median counts. The
+ * programs are those of the run, its last two functions are these, whose counters nobody reads.
+ * Bounds: 2 x 2 x BATCHES batches, about 10 ms, and a link or two, closed by a thread.
+ */
+#include "capture/state.h"
+
+#include "capture/closer.h"
+#include "capture/link.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define BATCHES 9
+#define OURSELVES "/proc/self/exe"
+
+enum form { FORM_EMULATED, FORM_STEPPED, FORMS };
+
+static const unsigned calls_of_batch[FORMS] = {200, 30};
+
+/* By hand, so that each begins with just that instruction. */
+void mon_trap_emulated(void);
+void mon_trap_stepped(void);
+#if defined(__x86_64__)
+__asm__(".text\n"
+	".type mon_trap_emulated, @function\n"
+	"mon_trap_emulated: push %rbp\n pop %rbp\n ret\n"
+	".size mon_trap_emulated, .-mon_trap_emulated\n"
+	".type mon_trap_stepped, @function\n"
+	"mon_trap_stepped: mov %rdi, %rax\n ret\n"
+	".size mon_trap_stepped, .-mon_trap_stepped\n");
+#else
+__asm__(".text\n"
+	".type mon_trap_emulated, %function\n"
+	"mon_trap_emulated: nop\n ret\n"
+	".size mon_trap_emulated, .-mon_trap_emulated\n"
+	".type mon_trap_stepped, %function\n"
+	"mon_trap_stepped: mov x1, x0\n ret\n"
+	".size mon_trap_stepped, .-mon_trap_stepped\n");
+#endif
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * MON_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const uint32_t *left = a, *right = b;
+
+	return (*left > *right) - (*left < *right);
+}
+
+static uint32_t time_form(enum form form)
+{
+	uint32_t batches[BATCHES];
+
+	for (size_t i = 0; i <= BATCHES; i++) {
+		uint64_t from = cpu_ns();
+
+		for (unsigned call = 0; call < calls_of_batch[form]; call++) {
+			if (form == FORM_EMULATED)
+				mon_trap_emulated();
+			else
+				mon_trap_stepped();
+		}
+		if (i) /* the first one finds its pages */
+			batches[i - 1] = (uint32_t)((cpu_ns() - from) / calls_of_batch[form]);
+	}
+	qsort(batches, BATCHES, sizeof(*batches), by_size);
+	return batches[BATCHES / 2];
+}
+
+/* Child: a form's number in, its ns out, until the other end closes. */
+static void serve(int socket, pid_t parent)
+{
+	uint8_t form;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	while (read(socket, &form, 1) == 1 && form < FORMS) {
+		uint32_t ns = time_form((enum form)form);
+
+		if (write(socket, &ns, sizeof(ns)) != sizeof(ns))
+			break;
+	}
+	_exit(0);
+}
+
+static int ask(int socket, uint32_t ns_out[FORMS])
+{
+	for (uint8_t form = 0; form < FORMS; form++) {
+		ssize_t got;
+
+		if (write(socket, &form, 1) != 1)
+			return -errno;
+		do
+			got = read(socket, &ns_out[form], sizeof(*ns_out));
+		while (got < 0 && errno == EINTR);
+		if (got != sizeof(*ns_out))
+			return -ECHILD;
+		if (!ns_out[form])
+			ns_out[form] = 1;
+	}
+	return 0;
+}
+
+/* Links of both functions; the caller closes what is in @probes, also when it fails. */
+static int link_own(struct mon_capture *capture, bool at_return, pid_t child,
+		    struct mon_probe *probes, size_t *count)
+{
+	int program = capture->object.fds[at_return ? MON_PROGRAM_RETURN : MON_PROGRAM_ENTRY];
+	enum mon_link_kind kind = capture->options.mode == MON_MODE_SESSION ? MON_LINK_SESSION
+				  : at_return				    ? MON_LINK_MULTI_RETURN
+									    : MON_LINK_MULTI_ENTRY;
+	uint64_t offsets[FORMS], cookies[FORMS];
+	int result, fd;
+
+	result = mon_object_own_offset((uintptr_t)mon_trap_emulated, &offsets[FORM_EMULATED]);
+	if (!result)
+		result = mon_object_own_offset((uintptr_t)mon_trap_stepped, &offsets[FORM_STEPPED]);
+	if (result)
+		return result;
+	for (size_t i = 0; i < FORMS; i++)
+		cookies[i] = capture->options.function_count + i;
+	if (capture->options.mode != MON_MODE_PERF) {
+		fd = mon_link_multi(program, kind, OURSELVES, offsets, cookies, FORMS,
+				    capture->options.wide_links ? 0 : child);
+		if (fd >= 0)
+			probes[(*count)++] = (struct mon_probe){.fd = fd, .at_return = at_return};
+		return fd < 0 ? fd : 0;
+	}
+	for (size_t i = 0; i < FORMS; i++) {
+		fd = mon_link_perf(program, at_return, OURSELVES, offsets[i], cookies[i], child);
+		if (fd < 0)
+			return fd;
+		probes[(*count)++] = (struct mon_probe){.fd = fd, .at_return = at_return};
+	}
+	return 0;
+}
+
+/* In session mode one link is both: as a foreigner's, its returns are not wanted. */
+static int measure(struct mon_capture *capture, int socket, pid_t child, struct mon_probe *probes,
+		   size_t *count, struct mon_trap_cost *cost)
+{
+	bool session = capture->options.mode == MON_MODE_SESSION;
+	uint64_t foreign_hits = capture->live->run.foreign_hits;
+	int result = link_own(capture, false, child, probes, count);
+
+	if (!result && session)
+		__atomic_store_n(&capture->live->tgid, 0, __ATOMIC_RELEASE);
+	if (!result)
+		result = ask(socket, cost->entry_ns);
+	capture->live->run.foreign_hits = foreign_hits;
+	__atomic_store_n(&capture->live->tgid, (uint32_t)child, __ATOMIC_RELEASE);
+	memcpy(cost->full_ns, cost->entry_ns, sizeof(cost->full_ns));
+	if (result || !capture->options.returns)
+		return result;
+	if (!session)
+		result = link_own(capture, true, child, probes, count);
+	return result ? result : ask(socket, cost->full_ns);
+}
+
+int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost *cost_out)
+{
+	MON_FREE struct mon_probe *probes = calloc(2 * FORMS, sizeof(*probes));
+	struct mon_trap_cost cost = {0};
+	struct mon_closing closing = {0};
+	pid_t parent = getpid(), child;
+	int pair[2], status, result;
+	size_t count = 0;
+
+	if (!probes)
+		return -ENOMEM;
+	if (capture->options.own_functions < FORMS || capture->live->tgid_count)
+		return -EINVAL;
+	if (!capture->closer)
+		result = mon_closer_new(capture->live, capture->armings, &capture->closer);
+	else
+		result = 0;
+	if (result)
+		return result;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	child = fork();
+	if (!child) {
+		(void)close(pair[0]);
+		serve(pair[1], parent);
+	}
+	(void)close(pair[1]);
+	result = child < 0 ? -errno : 0;
+	if (!result) {
+		__atomic_store_n(&capture->live->tgid, (uint32_t)child, __ATOMIC_RELEASE);
+		result = measure(capture, pair[0], child, probes, &count, &cost);
+	}
+	(void)close(pair[0]);
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+	}
+	__atomic_store_n(&capture->live->tgid, 0, __ATOMIC_RELEASE);
+	if (count) {
+		closing.probes = TAKE_PTR(probes);
+		closing.probe_count = count;
+		mon_closer_close(capture->closer, &closing);
+	}
+	if (!result)
+		*cost_out = cost;
+	return result;
+}
