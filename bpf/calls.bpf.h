@@ -37,6 +37,8 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 	};
 	__u64 args[MON_EVENT_ARGS_MAX];
 
+	if (setup.skip_returns)
+		mon_doubt_caller(thread, MON_FRAMES_MAX, &call);
 	if (setup.text_count)
 		call.entry = ctx;
 	if (setup.arg_count) {
@@ -94,8 +96,11 @@ static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
 	return true;
 }
 
-/* True: the return is wanted, and *session_out says which frame it closes. */
-static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
+/*
+ * True: the return is wanted, and *session_out says which frame it closes. @sift is a constant, in
+ * mon_leave() too: what it guards is not in the plain programs at all.
+ */
+static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, const bool sift)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx), sp = PT_REGS_SP(ctx);
 	struct mon_ids ids = mon_current_ids();
@@ -103,7 +108,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	struct mon_counters *count;
 	struct mon_thread *thread;
 	struct mon_frame *frame;
-	__u32 function = cookie, slot, weight, depth;
+	bool wanted;
+	__u32 function = cookie, slot, weight, depth, fate = 0;
 
 	if (!mon_is_watched(ids.tgid)) {
 		__sync_fetch_and_add(&live.run.foreign_hits, 1);
@@ -117,13 +123,17 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 		return false;
 	__sync_fetch_and_add(&count->calls, 1);
 	weight = mon_choose(function, slot);
-	if (!weight)
+	if (sift)
+		fate = mon_sift(function, weight);
+	if (!weight && !(fate & MON_FRAME_AWAITED))
 		__sync_fetch_and_add(&count->sampled_out, 1);
 	if (!setup.returns) {
-		if (weight)
+		if (weight && !(sift && setup.caps && mon_is_capped(count, function)))
 			mon_emit_entry(ctx, ids, count, function, weight);
 		return false;
 	}
+	if (fate & MON_SIFT_SKIP)
+		return false;
 
 	thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
 	if (!thread)
@@ -131,6 +141,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	if (!thread) {
 		if (weight)
 			__sync_fetch_and_add(&count->frame_refused, 1);
+		else if (fate & MON_FRAME_AWAITED)
+			__sync_fetch_and_add(&count->sampled_out, 1);
 		return false;
 	}
 	depth = thread->depth;
@@ -142,8 +154,10 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 			depth = mon_drop_frames(thread, sp + 1, 0);
 	}
 	if (depth >= MON_FRAMES_MAX) {
-		if (weight)
+		if (weight && !(sift && setup.caps && mon_is_capped(count, function)))
 			mon_emit_unframed(ctx, thread, count, function, weight);
+		else if (!weight && (fate & MON_FRAME_AWAITED))
+			__sync_fetch_and_add(&count->sampled_out, 1);
 		return false;
 	}
 	frame = mon_frame_at(thread, depth);
@@ -153,10 +167,11 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out)
 	frame->weight = weight;
 	frame->cpu = cpu;
 	frame->generation = cookie >> 32;
-	frame->flags = 0;
-	if (setup.arg_count && weight && mon_keep_arguments(ctx, depth))
-		frame->flags = MON_FRAME_ARGS;
-	if (setup.text_count && weight && mon_keep_texts(ctx, thread, depth))
+	frame->flags = fate;
+	wanted = weight || (fate & MON_FRAME_AWAITED);
+	if (setup.arg_count && wanted && mon_keep_arguments(ctx, depth))
+		frame->flags = fate | MON_FRAME_ARGS;
+	if (setup.text_count && wanted && mon_keep_texts(ctx, thread, depth))
 		frame->flags |= MON_FRAME_TEXTS;
 	thread->depth = depth + 1;
 	frame->start_ns = bpf_ktime_get_ns(); /* last: what is measured should not be us */
@@ -204,7 +219,7 @@ static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, _
 	return frame->sp == sp && frame->function == function ? (int)depth - 1 : -1;
 }
 
-static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
+static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session, const bool sift)
 {
 	__u64 end_ns = bpf_ktime_get_ns(), child_ns;
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -251,9 +266,18 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 	count = mon_counters_of(call.function);
 	if (!count)
 		return;
-	mon_count_return(count, call.function, call.duration_ns, call.duration_ns - call.child_ns);
-	if (!call.weight)
+	if (sift && setup.skip_returns)
+		mon_doubt(thread, index, &call);
+	if (sift)
+		mon_judge(count, frame->flags, PT_REGS_RC(ctx), &call);
+	else
+		mon_count_return(count, call.function, call.duration_ns,
+				 call.duration_ns - call.child_ns, 1);
+	if (!call.weight) {
+		if (sift && setup.text_count && (frame->flags & MON_FRAME_TEXTS))
+			mon_forget_texts(thread, index);
 		return;
+	}
 	call.ret = PT_REGS_RC(ctx);
 	call.born_ns = thread->born_ns;
 	call.tgid = thread->tgid;
@@ -270,7 +294,8 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session)
 		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);
-	mon_emit_call(count, &call);
+	if (!(sift && setup.caps && mon_is_capped(count, call.function)))
+		mon_emit_call(count, &call);
 	if (has_texts)
 		mon_forget_texts(thread, index);
 }

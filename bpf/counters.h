@@ -38,6 +38,8 @@ enum mon_reason {
  * A call is counted once in `calls`; if it was chosen it is then counted once in `emitted`
  * (its record is in the ring) or in one of the refusals. So, when nothing is open,
  * calls = emitted + sampled_out + rate_cap + size_cap + ring_full + gate_closed + frame_refused.
+ * Where returns are skipped (MON_POLICY_NO_RETURN) a chosen call counts `weight` times in returns,
+ * failed, total and the histogram.
  */
 struct mon_counters {
 	__u64 calls;
@@ -69,9 +71,19 @@ struct mon_counters {
 	(1 + 8 * (MON_HISTOGRAM_LAST_OCTAVE - MON_HISTOGRAM_FIRST_OCTAVE + 1))
 #define MON_HISTOGRAM_BUCKETS (MON_HISTOGRAM_OVERFLOW + 1)
 #define MON_HISTOGRAM_SLOTS 236 /* rounded up, so that the next function's stays aligned */
+#define MON_HISTOGRAM_MARKS MON_HISTOGRAM_BUCKETS /* slot of enum mon_mark */
 
 struct mon_histogram {
 	__u32 buckets[MON_HISTOGRAM_SLOTS]; /* may wrap between two reads only if 4e9 calls do */
+};
+
+/* What was ever true of a function in this run: set by the programs, never cleared. */
+enum mon_mark {
+	/* Returns of some calls were not followed: all but `calls` are estimates (`failed`, too).
+	 */
+	MON_MARK_ESTIMATED = 1 << 0,
+	/* Some call had calls inside that nobody knows of: it is in total_ns, not in self_ns. */
+	MON_MARK_SELF_UNKNOWN = 1 << 1,
 };
 
 /* Processes forked by a watched one, newest overwriting oldest. */
@@ -95,7 +107,7 @@ struct mon_run_counters {
 
 _Static_assert(sizeof(struct mon_counters) == 128, "two cache lines, none shared");
 _Static_assert(sizeof(struct mon_histogram) == 944, "layout");
-_Static_assert(MON_HISTOGRAM_BUCKETS <= MON_HISTOGRAM_SLOTS, "layout");
+_Static_assert(MON_HISTOGRAM_MARKS < MON_HISTOGRAM_SLOTS, "layout");
 _Static_assert(sizeof(struct mon_run_counters) == 128, "layout");
 
 #endif

@@ -44,10 +44,17 @@ enum mon_call_flag {
 };
 #define MON_CALL_UNFINISHED 0x3f /* any of the above */
 
+/* What is not known of a call because returns of others are not followed. */
+enum mon_call_doubt {
+	MON_CALL_SELF_UNKNOWN = 1 << 6,	  /* finished, `child_ns` is 0 and means nothing */
+	MON_CALL_CALLER_UNKNOWN = 1 << 7, /* `caller` is none, `depth` the least it can be */
+};
+#define MON_CALL_DOUBTS (MON_CALL_SELF_UNKNOWN | MON_CALL_CALLER_UNKNOWN)
+
 struct mon_call_event {
 	__u8 kind;	/* MON_EVENT_CALL or MON_EVENT_CALL_TEXT */
 	__u8 version;	/* MON_EVENT_VERSION */
-	__u16 flags;	/* enum mon_call_flag */
+	__u16 flags;	/* enum mon_call_flag, enum mon_call_doubt */
 	__u32 function; /* attach cookie: index into the run's function table */
 	__u64 start_ns; /* CLOCK_MONOTONIC */
 	__u64 duration_ns;

@@ -12,19 +12,13 @@
 #include "arming.bpf.h"
 #include "emit.bpf.h"
 #include "filter.bpf.h"
-#include "stats.bpf.h"
+#include "sift.bpf.h"
 
 #if defined(__TARGET_ARCH_x86)
 #define MON_RETURN_POPS 8 /* the return address */
 #else
 #define MON_RETURN_POPS 0
 #endif
-
-static __always_inline struct mon_frame *mon_frame_at(struct mon_thread *thread, __u32 index)
-{
-	MON_OPAQUE(index);
-	return &thread->frames[index & (MON_FRAMES_MAX - 1)];
-}
 
 /* Is the call that is entered now a tail call of one whose return the kernel follows? */
 static __noinline bool mon_is_chained(struct pt_regs *ctx)
@@ -76,8 +70,16 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	if (!count)
 		return 0;
 	__sync_fetch_and_add(&count->unfinished, 1);
-	if (!frame->weight)
+	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
+	if (!frame->weight) {
+		/* What never returned was neither slow nor failed. */
+		if (setup.judge && (frame->flags & MON_FRAME_AWAITED)) {
+			__sync_fetch_and_add(&count->sampled_out, 1);
+			if (has_texts)
+				mon_forget_texts(thread, index);
+		}
 		return 0;
+	}
 	call.start_ns = frame->start_ns;
 	call.born_ns = thread->born_ns;
 	call.tgid = thread->tgid;
@@ -88,18 +90,20 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	call.cpu = frame->cpu;
 	call.depth = index;
 	call.flags = cut_off ? MON_CALL_UNRETURNED : drop->flag;
+	if (setup.skip_returns)
+		mon_doubt_caller(thread, index, &call);
 	if (setup.arg_count && (frame->flags & MON_FRAME_ARGS)) {
 		arguments = bpf_task_storage_get(&thread_arguments, drop->task, NULL, 0);
 		if (arguments)
 			call.args = arguments->args[index];
 	}
-	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
 	if (has_texts)
 		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(drop->task, thread->tgid, thread->tid, thread->born_ns,
 			      &thread->named);
-	mon_emit_call(count, &call);
+	if (!setup.caps || !mon_is_capped(count, call.function))
+		mon_emit_call(count, &call);
 	if (has_texts)
 		mon_forget_texts(thread, index);
 	return 0;

@@ -16,8 +16,10 @@
 #define MON_FRAMES_MAX 64
 
 enum mon_frame_flag {
-	MON_FRAME_ARGS = 1 << 0,  /* its arguments were kept */
-	MON_FRAME_TEXTS = 1 << 1, /* what they point to, too */
+	MON_FRAME_ARGS = 1 << 0,    /* its arguments were kept */
+	MON_FRAME_TEXTS = 1 << 1,   /* what they point to, too */
+	MON_FRAME_WEIGHED = 1 << 2, /* it stands for `weight` calls in times and histogram, too */
+	MON_FRAME_AWAITED = 1 << 3, /* its return decides whether it is kept, chosen or not */
 };
 
 struct mon_frame {

@@ -58,6 +58,19 @@ struct {
 	__type(value, struct mon_allowance);
 } allowances SEC(".maps");
 
+/* Records of the second that the upper half names; one word, so that both change at once. */
+struct mon_window {
+	__u64 word;
+};
+
+/* Of each function, and behind them of all together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_window);
+} windows SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

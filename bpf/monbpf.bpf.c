@@ -18,8 +18,7 @@ extern bool bpf_session_is_return___ctx(void *ctx) __weak __ksym;
 extern __u64 *bpf_session_cookie(void) __weak __ksym;
 extern __u64 *bpf_session_cookie___ctx(void *ctx) __weak __ksym;
 
-SEC("uprobe.multi")
-int mon_session(struct pt_regs *ctx)
+static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 {
 	bool is_return, wanted;
 	__u64 *word, made = 0;
@@ -35,10 +34,10 @@ int mon_session(struct pt_regs *ctx)
 		__u64 found = *word;
 
 		if (setup.returns) /* without, there is no map of frames either */
-			mon_leave(ctx, &found);
+			mon_leave(ctx, &found, sift);
 		return 0;
 	}
-	wanted = mon_enter(ctx, &made);
+	wanted = mon_enter(ctx, &made, sift);
 	/* The verifier wants to see 0 or 1, which clang's `w0 ^= 1` hides. */
 	if (wanted) {
 		*word = made;
@@ -47,37 +46,42 @@ int mon_session(struct pt_regs *ctx)
 	return 1;
 }
 
-SEC("uprobe.multi")
-int mon_multi_entry(struct pt_regs *ctx)
-{
-	__u64 unused;
+/*
+ * Each program twice: the plain one, and the one that sifts (bpf/sift.bpf.h), which is loaded only
+ * where a run asks for what it does. Two sets cost the object some kB and the plain hit nothing.
+ */
+#define MON_PROGRAMS(suffix, sift)                                               \
+	SEC("uprobe.multi") int mon_session##suffix(struct pt_regs *ctx)         \
+	{                                                                        \
+		return mon_session_hit(ctx, sift);                               \
+	}                                                                        \
+	SEC("uprobe.multi") int mon_multi_entry##suffix(struct pt_regs *ctx)     \
+	{                                                                        \
+		__u64 unused;                                                    \
+                                                                                 \
+		mon_enter(ctx, &unused, sift);                                   \
+		return 0;                                                        \
+	}                                                                        \
+	SEC("uretprobe.multi") int mon_multi_return##suffix(struct pt_regs *ctx) \
+	{                                                                        \
+		mon_leave(ctx, NULL, sift);                                      \
+		return 0;                                                        \
+	}                                                                        \
+	SEC("uprobe") int mon_perf_entry##suffix(struct pt_regs *ctx)            \
+	{                                                                        \
+		__u64 unused;                                                    \
+                                                                                 \
+		mon_enter(ctx, &unused, sift);                                   \
+		return 0;                                                        \
+	}                                                                        \
+	SEC("uretprobe") int mon_perf_return##suffix(struct pt_regs *ctx)        \
+	{                                                                        \
+		mon_leave(ctx, NULL, sift);                                      \
+		return 0;                                                        \
+	}
 
-	mon_enter(ctx, &unused);
-	return 0;
-}
-
-SEC("uretprobe.multi")
-int mon_multi_return(struct pt_regs *ctx)
-{
-	mon_leave(ctx, NULL);
-	return 0;
-}
-
-SEC("uprobe")
-int mon_perf_entry(struct pt_regs *ctx)
-{
-	__u64 unused;
-
-	mon_enter(ctx, &unused);
-	return 0;
-}
-
-SEC("uretprobe")
-int mon_perf_return(struct pt_regs *ctx)
-{
-	mon_leave(ctx, NULL);
-	return 0;
-}
+MON_PROGRAMS(, false)
+MON_PROGRAMS(_sift, true)
 
 /* Any thread of the machine ends; those with frames are few. */
 SEC("tp_btf/sched_process_exit")

@@ -21,6 +21,24 @@
 
 enum mon_policy_flag {
 	MON_POLICY_ALLOWANCE = 1 << 0, /* the allowance above applies (`--sample auto`) */
+	/*
+	 * Session mode: calls that are not chosen are counted and no more, their returns cost no
+	 * trap; times are then estimates from the chosen ones, by weight. May change at any time
+	 * in a capture that was made with `may_skip_returns`; else, and for functions whose slow or
+	 * failed calls are kept, it means nothing.
+	 */
+	MON_POLICY_NO_RETURN = 1 << 1,
+	MON_POLICY_KEEP_FAILED = 1 << 2, /* every call that `failed_if` says, weight 1 */
+};
+
+/* Which returned values say that a call failed. The first three look at the low 32 bits. */
+enum mon_failed_if {
+	MON_FAILED_NEVER,
+	MON_FAILED_NEGATIVE,   /* ret<0 */
+	MON_FAILED_ZERO,       /* ret==0 */
+	MON_FAILED_NOT_ZERO,   /* ret!=0 */
+	MON_FAILED_NEGATIVE64, /* ret64<0 */
+	MON_FAILED_IFS
 };
 
 /* One for each function, index = attach cookie. */
@@ -31,7 +49,10 @@ struct mon_policy {
 	 * never sees the rate of one decision with the weight of another.
 	 */
 	__u64 sample;
-	__u32 flags; /* enum mon_policy_flag */
+	__u64 slow_ns;	     /* calls of so long are all kept, weight 1; 0: not for that */
+	__u32 flags;	     /* enum mon_policy_flag */
+	__u32 records_per_s; /* at most so many records in a second, all CPUs; 0: no cap */
+	__u32 failed_if;     /* enum mon_failed_if */
 	__u32 reserved;
 };
 
@@ -42,7 +63,7 @@ struct mon_gate {
 	__u32 reserved;
 };
 
-_Static_assert(sizeof(struct mon_policy) == 16, "layout");
+_Static_assert(sizeof(struct mon_policy) == 32, "layout");
 _Static_assert(sizeof(struct mon_gate) == 8, "layout");
 
 #endif

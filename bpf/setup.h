@@ -26,7 +26,11 @@ struct mon_setup {
 	__u8 filter;		 /* only the processes told; else all */
 	__u8 allowance;		 /* some function is sampled by `auto` */
 	__u8 movable;		 /* functions may change links (bpf/arming.h) */
-	__u8 reserved[4];
+	/* Only the sifting programs (bpf/sift.bpf.h) look at these. */
+	__u8 skip_returns; /* some function may have MON_POLICY_NO_RETURN; session mode only */
+	__u8 judge;	   /* of some function slow or failed calls are kept, or failures counted */
+	__u8 caps;	   /* records a second are capped, of some function or of all */
+	__u8 reserved[1];
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
 	__u32 capture_bytes;		 /* of each, at most */
@@ -34,7 +38,7 @@ struct mon_setup {
 	__u32 texts_bytes;		 /* of one call: all of them with their headers */
 	__u32 text_record_bytes;	 /* call and texts */
 	struct mon_text_choice texts[4]; /* MON_TEXTS_MAX of them */
-	__u32 reserved2;
+	__u32 records_per_s;		 /* cap of all functions together; 0: none */
 };
 
 /* Plain data of the programs, mapped by capture/. */
@@ -48,11 +52,16 @@ struct mon_live {
 	 * ends later than the reader's timeout after it is counted as gate_closed: nobody reads.
 	 */
 	__u64 heartbeat_ns;
+	/*
+	 * By capture/: calls that began before it may have watched calls inside and around them of
+	 * which nobody knows. 0: no return was ever skipped, ~0: now is.
+	 */
+	__u64 skipped_until_ns;
 	__u32 cut_off; /* by capture/: some link of a moved function was closed */
 	__u32 reserved;
 };
 
 _Static_assert(sizeof(struct mon_setup) == 88, "layout");
-_Static_assert(sizeof(struct mon_live) == 160, "layout");
+_Static_assert(sizeof(struct mon_live) == 168, "layout");
 
 #endif

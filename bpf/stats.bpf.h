@@ -76,14 +76,15 @@ static __always_inline struct mon_counters *mon_counters_of(__u32 function)
 	return bpf_map_lookup_elem(&counters, &slot);
 }
 
+/* @times: how many returns this one stands for. */
 static __always_inline void mon_count_return(struct mon_counters *count, __u32 function,
-					     __u64 duration_ns, __u64 self_ns)
+					     __u64 duration_ns, __u64 self_ns, __u32 times)
 {
 	struct mon_histogram *histogram = bpf_map_lookup_elem(&histograms, &function);
 	__u32 bucket;
 
-	__sync_fetch_and_add(&count->returns, 1);
-	__sync_fetch_and_add(&count->total_ns, duration_ns);
+	__sync_fetch_and_add(&count->returns, times);
+	__sync_fetch_and_add(&count->total_ns, duration_ns * times);
 	__sync_fetch_and_add(&count->self_ns, self_ns);
 	mon_lower(&count->min_ns, duration_ns ?: 1);
 	mon_raise(&count->max_ns, duration_ns);
@@ -92,7 +93,7 @@ static __always_inline void mon_count_return(struct mon_counters *count, __u32 f
 		return;
 	bucket = mon_bucket(duration_ns);
 	if (bucket < MON_HISTOGRAM_BUCKETS)
-		__sync_fetch_and_add(&histogram->buckets[bucket], 1);
+		__sync_fetch_and_add(&histogram->buckets[bucket], times);
 }
 
 #endif

@@ -141,9 +141,9 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 #define TEXT_ENTRY_BYTES 112
 #define QUEUE_BYTES (10000ull * 8 + MON_BUDGET_BATCH_BYTES)
 #define OVERFLOW_BYTES (50000ull * 8)
-/* Counters and allowance for each CPU, histogram, policy. */
+/* Counters and allowance for each CPU, histogram, policy, the window of its cap. */
 #define COUNTERS_BYTES_PER_CPU (128ull + 16)
-#define FUNCTION_BYTES (944ull + 16)
+#define FUNCTION_BYTES (944ull + 32 + 8)
 #define PAGE_BYTES 4096ull
 
 static uint64_t sum_of(const uint64_t *bytes)

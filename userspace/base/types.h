@@ -98,6 +98,7 @@ struct mon_total {
 	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	const uint8_t *histogram; /* BLOB (base/histogram.h). NULL: no memory; keep the old */
 	size_t histogram_bytes;
+	uint32_t marks; /* enum mon_mark */
 };
 
 /* The difference between two totals: a row of `function_interval`. */
@@ -107,6 +108,7 @@ struct mon_interval {
 	uint64_t calls, returns, failed, total_ns, self_ns, max_ns;
 	const uint8_t *histogram; /* NULL: its durations are in a later interval's */
 	size_t histogram_bytes;
+	uint32_t marks; /* enum mon_mark, of the run so far */
 };
 
 /* What the intervals of a run add up to for one function, as its database has it. */

@@ -53,6 +53,9 @@ int mon_capture_map_arrays(struct mon_capture *capture)
 	if (!result && capture->options.movable)
 		result = map_array(fds[MON_MAP_ARMINGS], functions * sizeof(*capture->armings),
 				   &capture->armings, &capture->armings_bytes);
+	/* Of a capture that is taken over some may be set. */
+	for (size_t i = 0; !result && i < functions; i++)
+		capture->skipping += (capture->policies[i].flags & MON_POLICY_NO_RETURN) != 0;
 	return result;
 }
 
@@ -229,13 +232,36 @@ uint64_t mon_capture_missed(const struct mon_capture *capture)
 	return sum;
 }
 
+static bool can_skip_returns(const struct mon_capture *capture)
+{
+	return capture->options.may_skip_returns && capture->options.returns &&
+	       capture->options.mode == MON_MODE_SESSION;
+}
+
+/* The programs hear of it before the first return is skipped, and after the last one was. */
+static void tell_skipping(struct mon_capture *capture, mon_ns until_ns)
+{
+	__atomic_store_n(&capture->live->skipped_until_ns, until_ns, __ATOMIC_SEQ_CST);
+}
+
 void mon_capture_write_policy(struct mon_capture *capture, uint32_t function,
 			      struct mon_policy policy)
 {
 	struct mon_policy *slot = &capture->policies[function];
+	bool skipped = slot->flags & MON_POLICY_NO_RETURN, skips;
 
-	__atomic_store_n(&slot->flags, policy.flags, __ATOMIC_RELAXED);
+	if (!can_skip_returns(capture))
+		policy.flags &= ~(uint32_t)MON_POLICY_NO_RETURN;
+	skips = policy.flags & MON_POLICY_NO_RETURN;
+	if (skips && !skipped && capture->skipping++ == 0)
+		tell_skipping(capture, UINT64_MAX);
+	__atomic_store_n(&slot->slow_ns, policy.slow_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->records_per_s, policy.records_per_s, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->failed_if, policy.failed_if, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->flags, policy.flags, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&slot->sample, policy.sample, __ATOMIC_RELEASE);
+	if (skipped && !skips && --capture->skipping == 0)
+		tell_skipping(capture, mon_clock_now(&mon_clock_system));
 }
 
 void mon_capture_set_gate(struct mon_capture *capture, enum mon_reason closed_reason)

@@ -57,6 +57,10 @@ struct mon_capture_options {
 	bool allowance;		/* some function is sampled by `auto` */
 	bool movable;		/* functions may be taken off their link: release, window_* */
 	uint32_t own_functions; /* MON_TRAP_FUNCTIONS for measure_traps, or 0; behind the others */
+	bool may_skip_returns;	/* some policy may have MON_POLICY_NO_RETURN (session mode) */
+	bool judge;		/* some policy has slow_ns or failed_if */
+	bool caps;		/* some policy has records_per_s, or `records_per_s` below is set */
+	uint32_t records_per_s; /* of all functions together; 0: no cap */
 	bool all_processes;	/* no pid filter: every process that maps the file */
 	/*
 	 * Links without a pid filter, the programs alone tell processes apart: for multi mode where
@@ -169,6 +173,10 @@ const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_
 /* Calls open now, by function: @open_out[function_count]. 0 or -errno. */
 int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *open_out);
 
+/*
+ * At any time. MON_POLICY_NO_RETURN is dropped where the capture cannot have it: no session mode,
+ * no returns, or not made with `may_skip_returns`.
+ */
 void mon_capture_write_policy(struct mon_capture *capture, uint32_t function,
 			      struct mon_policy policy);
 /* 0 opens; else chosen calls are counted under this reason and not emitted. */

@@ -77,6 +77,11 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
 		.movable = options->movable,
+		.skip_returns = options->may_skip_returns && options->mode == MON_MODE_SESSION &&
+				options->returns,
+		.judge = options->judge && options->returns,
+		.caps = options->caps,
+		.records_per_s = options->records_per_s,
 	};
 	fill_texts(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
@@ -92,7 +97,7 @@ struct program_choice {
 	bool wanted;
 };
 
-#define PROGRAM_CHOICES 10
+#define PROGRAM_CHOICES 15
 
 static size_t choose_programs(struct monbpf_bpf *skeleton,
 			      const struct mon_capture_options *options,
@@ -100,12 +105,19 @@ static size_t choose_programs(struct monbpf_bpf *skeleton,
 {
 	bool session = options->mode == MON_MODE_SESSION, multi = options->mode == MON_MODE_MULTI;
 	bool perf = options->mode == MON_MODE_PERF, returns = options->returns;
+	bool sift = options->may_skip_returns || options->judge || options->caps, plain = !sift;
 	const struct program_choice all[PROGRAM_CHOICES] = {
-		{skeleton->progs.mon_session, MON_PROGRAM_ENTRY, session},
-		{skeleton->progs.mon_multi_entry, MON_PROGRAM_ENTRY, multi},
-		{skeleton->progs.mon_multi_return, MON_PROGRAM_RETURN, multi && returns},
-		{skeleton->progs.mon_perf_entry, MON_PROGRAM_ENTRY, perf},
-		{skeleton->progs.mon_perf_return, MON_PROGRAM_RETURN, perf && returns},
+		{skeleton->progs.mon_session, MON_PROGRAM_ENTRY, plain && session},
+		{skeleton->progs.mon_multi_entry, MON_PROGRAM_ENTRY, plain && multi},
+		{skeleton->progs.mon_multi_return, MON_PROGRAM_RETURN, plain && multi && returns},
+		{skeleton->progs.mon_perf_entry, MON_PROGRAM_ENTRY, plain && perf},
+		{skeleton->progs.mon_perf_return, MON_PROGRAM_RETURN, plain && perf && returns},
+		{skeleton->progs.mon_session_sift, MON_PROGRAM_ENTRY, sift && session},
+		{skeleton->progs.mon_multi_entry_sift, MON_PROGRAM_ENTRY, sift && multi},
+		{skeleton->progs.mon_multi_return_sift, MON_PROGRAM_RETURN,
+		 sift && multi && returns},
+		{skeleton->progs.mon_perf_entry_sift, MON_PROGRAM_ENTRY, sift && perf},
+		{skeleton->progs.mon_perf_return_sift, MON_PROGRAM_RETURN, sift && perf && returns},
 		{skeleton->progs.mon_thread_exit, MON_PROGRAM_THREAD_EXIT, returns},
 		{skeleton->progs.mon_process_exec, MON_PROGRAM_EXEC, true},
 		{skeleton->progs.mon_process_fork, MON_PROGRAM_FORK, !options->all_processes},
@@ -124,7 +136,7 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 12
+#define MAP_CHOICES 13
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
@@ -138,6 +150,7 @@ static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_optio
 		{skeleton->maps.histograms, MON_MAP_HISTOGRAMS, true, returns ? functions : 1},
 		{skeleton->maps.allowances, MON_MAP_ALLOWANCES, options->allowance, slots},
 		{skeleton->maps.armings, MON_MAP_ARMINGS, options->movable, functions},
+		{skeleton->maps.windows, MON_MAP_WINDOWS, options->caps, functions + 1},
 		{skeleton->maps.ring, MON_MAP_RING, true, options->ring_bytes},
 		{skeleton->maps.threads, MON_MAP_THREADS, returns, 0},
 		{skeleton->maps.thread_arguments, MON_MAP_ARGUMENTS, returns && options->arg_count,
@@ -176,6 +189,16 @@ static mon_ns read_verifier_ns(const char *log)
 									      : 0;
 }
 
+static int set_session_type(struct monbpf_bpf *skeleton)
+{
+	enum bpf_attach_type type = (enum bpf_attach_type)ATTACH_TYPE_SESSION;
+	int result = bpf_program__set_expected_attach_type(skeleton->progs.mon_session, type);
+
+	return result ? result
+		      : bpf_program__set_expected_attach_type(skeleton->progs.mon_session_sift,
+							      type);
+}
+
 /* Child: fills @message and the descriptors, which stay the skeleton's. */
 static int load(const struct mon_capture_options *options, struct message *message, int *fds)
 {
@@ -208,8 +231,7 @@ static int load(const struct mon_capture_options *options, struct message *messa
 			result = bpf_program__set_log_level(programs[i].program, LOG_STATS);
 	}
 	if (!result && options->mode == MON_MODE_SESSION)
-		result = bpf_program__set_expected_attach_type(
-			skeleton->progs.mon_session, (enum bpf_attach_type)ATTACH_TYPE_SESSION);
+		result = set_session_type(skeleton);
 	if (!result)
 		result = monbpf_bpf__load(skeleton);
 	for (size_t i = 0; i < PROGRAM_CHOICES; i++) {

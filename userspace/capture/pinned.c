@@ -25,6 +25,7 @@ static const char *const object_names[MON_OBJECT_FDS] = {
 	[MON_MAP_COUNTERS] = "map-counters",
 	[MON_MAP_HISTOGRAMS] = "map-histograms",
 	[MON_MAP_ALLOWANCES] = "map-allowances",
+	[MON_MAP_WINDOWS] = "map-windows",
 	[MON_MAP_RING] = "map-ring",
 	[MON_MAP_THREADS] = "map-threads",
 	[MON_MAP_ARGUMENTS] = "map-arguments",

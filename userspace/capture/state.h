@@ -39,6 +39,7 @@ struct mon_capture {
 	struct mon_counters *counters;
 	struct mon_histogram *histograms;
 	size_t live_bytes, policies_bytes, counters_bytes, histograms_bytes;
+	uint32_t skipping; /* functions with MON_POLICY_NO_RETURN now */
 
 	struct mon_probe *probes;
 	size_t probe_count, probe_capacity;

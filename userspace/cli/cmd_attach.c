@@ -66,6 +66,14 @@ static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_co
 	mon_log(MON_LOG_INFO, "watching %u function%s of %s, %s mode -> %s", run.function_count,
 		run.function_count == 1 ? "" : "s", run.title, mon_mode_name(run.mode),
 		MON_ESCAPED(run.output));
+	if (config->counts_only && run.returns)
+		mon_log(MON_LOG_INFO,
+			"calls are counted exactly, times are estimated from the sampled calls "
+			"(--stats counts)");
+	else if (config->counts_only && (config->keep_none || run.mode != MON_MODE_SESSION))
+		mon_log(MON_LOG_INFO, "entries only, no durations (--stats counts%s)",
+			config->keep_none ? " and -c"
+					  : "; with session mode they are known of sampled calls");
 	mon_log(MON_LOG_INFO, "limits: %s memory, %s database. Ctrl-C ends.",
 		mon_format_bytes(budget, sizeof(budget), run.budget_bytes),
 		mon_format_bytes(size, sizeof(size), run.size_max_bytes));

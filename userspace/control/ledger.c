@@ -55,6 +55,7 @@ struct account {
 	struct buckets *buckets;
 	struct wraps *wraps;
 	uint32_t interval_row; /* of the last due take: index + 1, or 0 */
+	uint32_t marks;	       /* enum mon_mark */
 	bool returned;	       /* there are durations, whether or not there was memory for them */
 	bool total_owed;       /* its row was written without the histogram */
 	bool untold;	       /* resumed, and no counters came since: its rows stay as they are */
@@ -286,6 +287,8 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 	account->armed_ns = armed_ns;
 	if (counters->recent_max_ns > account->recent_max_ns)
 		account->recent_max_ns = counters->recent_max_ns;
+	if (histogram)
+		account->marks |= histogram[MON_HISTOGRAM_MARKS];
 	if (!histogram || (!account->returned && is_empty(histogram)))
 		return;
 	account->returned = true;
@@ -421,6 +424,7 @@ static void stage_interval(struct mon_ledger *ledger, uint32_t function, mon_ns 
 		.total_ns = to->total_ns - from->total_ns,
 		.self_ns = to->self_ns - from->self_ns,
 		.max_ns = account->interval_max_ns,
+		.marks = account->marks,
 	};
 	row.histogram = stage_histogram(ledger, &ledger->interval_blobs, account, counts,
 					&row.histogram_bytes);
@@ -583,6 +587,7 @@ void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
 		.self_ns = account->now.self_ns,
 		.min_ns = account->now.min_ns,
 		.max_ns = account->now.max_ns,
+		.marks = account->marks,
 	};
 }
 

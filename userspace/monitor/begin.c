@@ -16,10 +16,22 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 
+static int choose_mode(struct mon_monitor *monitor, struct mon_error *error)
+{
+	struct mon_features features;
+	int result = mon_features_detect(&features, error);
+
+	if (!result)
+		result =
+			mon_features_choose(&features, monitor->config.mode, &monitor->mode, error);
+	if (!result)
+		monitor->wide_links = monitor->mode == MON_MODE_MULTI && features.multi_pid_filter;
+	return result;
+}
+
 static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_config *config = &monitor->config;
-	struct mon_features features;
 	struct mon_capture_options options = {
 		.function_count = (uint32_t)monitor->watched.set.function_count,
 		.ring_bytes = monitor->plan.ring_bytes,
@@ -31,15 +43,12 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.returns = monitor->returns,
 		.all_processes = config->binary != NULL,
 		.reader_timeout_ns = config->persist ? config->reader_timeout_ns : 0,
+		.mode = monitor->mode,
+		.wide_links = monitor->wide_links,
+		.may_skip_returns = config->counts_only && monitor->returns,
 	};
-	int result = mon_features_detect(&features, error);
+	int result;
 
-	if (!result)
-		result = mon_features_choose(&features, config->mode, &monitor->mode, error);
-	if (result)
-		return result;
-	options.mode = monitor->mode;
-	options.wide_links = monitor->mode == MON_MODE_MULTI && features.multi_pid_filter;
 	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
 		options.allowance |= !config->keep_none && monitor->rules[i]->automatic;
 	memcpy(options.texts, config->texts, sizeof(options.texts));
@@ -99,17 +108,19 @@ static void describe_options(const struct mon_monitor *monitor, char *text, size
 {
 	const struct mon_config *config = &monitor->config;
 
-	(void)snprintf(text, size,
-		       "returns=%s records=%s args=%u texts=%u capture_bytes=%u sample_rules=%zu "
-		       "memory_budget=%llu "
-		       "ring_size=%llu threads_max=%u max_size=%llu durability=%s",
-		       monitor->returns ? "yes" : "no", config->keep_none ? "no" : "yes",
-		       config->arg_count, config->text_count, config->capture_bytes,
-		       config->rule_count, (unsigned long long)mon_budget_limit(monitor->budget),
-		       (unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
-		       (unsigned long long)(config->size_max_bytes ? config->size_max_bytes
-								   : MON_STORE_SIZE_DEFAULT_BYTES),
-		       config->durability == MON_DURABILITY_FULL ? "full" : "normal");
+	(void)snprintf(
+		text, size,
+		"returns=%s stats=%s records=%s args=%u texts=%u capture_bytes=%u sample_rules=%zu "
+		"memory_budget=%llu "
+		"ring_size=%llu threads_max=%u max_size=%llu durability=%s",
+		monitor->returns ? "yes" : "no", config->counts_only ? "counts" : "exact",
+		config->keep_none ? "no" : "yes", config->arg_count, config->text_count,
+		config->capture_bytes, config->rule_count,
+		(unsigned long long)mon_budget_limit(monitor->budget),
+		(unsigned long long)monitor->plan.ring_bytes, monitor->plan.threads,
+		(unsigned long long)(config->size_max_bytes ? config->size_max_bytes
+							    : MON_STORE_SIZE_DEFAULT_BYTES),
+		config->durability == MON_DURABILITY_FULL ? "full" : "normal");
 }
 
 static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
@@ -141,13 +152,16 @@ static int begin_run(struct mon_monitor *monitor, struct mon_error *error)
 	return mon_store_begin(monitor->store, &run, &monitor->watched.set, error);
 }
 
-static void note_hazard(struct mon_monitor *monitor)
+/* Where no return can be skipped one by one, --stats counts follows none. */
+static void choose_returns(struct mon_monitor *monitor)
 {
 	const struct mon_config *config = &monitor->config;
+	bool hazard = monitor->watched.hazard.found && !config->force_returns;
+	bool entries =
+		config->counts_only && (config->keep_none || monitor->mode != MON_MODE_SESSION);
 
-	monitor->returns =
-		!config->counts_only && (!monitor->watched.hazard.found || config->force_returns);
-	if (monitor->returns || config->counts_only)
+	monitor->returns = !hazard && !entries;
+	if (!hazard || entries)
 		return;
 	for (size_t i = 0; i < monitor->watched.set.function_count; i++) {
 		free(monitor->watched.set.functions[i].note);
@@ -189,7 +203,10 @@ int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error)
 	if (result)
 		return result;
 	make_uuid(monitor->uuid);
-	note_hazard(monitor);
+	result = choose_mode(monitor, error);
+	if (result)
+		return result;
+	choose_returns(monitor);
 	result = mon_monitor_plan(monitor, NULL, error);
 	if (!result)
 		result = mon_monitor_make_tables(monitor, error);

@@ -23,8 +23,9 @@ struct mon_config {
 	const char *output;
 	uint64_t duration_ns; /* 0: until stopped */
 	enum mon_mode mode;
-	bool force_returns, counts_only; /* --stats counts: entries only */
-	bool keep_none;			 /* -c: exact statistics, no records */
+	bool force_returns;
+	bool counts_only; /* --stats counts: no return is followed that need not be */
+	bool keep_none;	  /* -c: exact statistics, no records */
 	uint32_t arg_count;
 	uint32_t text_count; /* of arguments 1..6, each once */
 	struct mon_text_choice texts[MON_TEXTS_MAX];

@@ -14,9 +14,13 @@
 static struct mon_policy policy_of(const struct mon_monitor *monitor, size_t function,
 				   uint64_t calls_per_s)
 {
-	if (monitor->config.keep_none)
-		return (struct mon_policy){.sample = MON_SAMPLE_NONE};
-	return mon_sample_policy(monitor->rules[function], calls_per_s);
+	struct mon_policy policy = {.sample = MON_SAMPLE_NONE};
+
+	if (!monitor->config.keep_none)
+		policy = mon_sample_policy(monitor->rules[function], calls_per_s);
+	if (monitor->config.counts_only)
+		policy.flags |= MON_POLICY_NO_RETURN; /* capture/ drops it where it cannot be */
+	return policy;
 }
 
 void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, uint64_t calls_per_s)
@@ -167,6 +171,7 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 		.output = monitor->config.output,
 		.hazard = monitor->watched.hazard.found ? monitor->watched.hazard.why : NULL,
 		.mode = monitor->mode,
+		.returns = monitor->returns,
 		.adopted = monitor->adopted,
 		.function_count = (uint32_t)monitor->watched.set.function_count - monitor->left_out,
 		.left_out = monitor->left_out,

@@ -20,6 +20,7 @@ struct mon_description {
 	const char *title, *output;
 	const char *hazard; /* NULL, or why there are no return probes */
 	enum mon_mode mode;
+	bool returns; /* durations are known, of sampled calls at least */
 	bool adopted; /* the run was begun by an earlier monitor */
 	uint32_t function_count, left_out;
 	uint64_t run_id, earlier_runs;

@@ -20,6 +20,7 @@ struct mon_monitor {
 	struct mon_watched watched;
 	enum mon_mode mode;
 	bool returns;
+	bool wide_links; /* capture.h */
 	struct mon_budget *budget;
 	struct mon_budget_plan plan;
 	struct mon_store *store;

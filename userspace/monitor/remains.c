@@ -64,6 +64,7 @@ static int push_total(struct mon_spool *spool, uint64_t position, const struct m
 
 	mon_ledger_total(ledger, function, &row);
 	total.armed_ns = row.armed_ns;
+	total.marks = row.marks;
 	if (!mon_ledger_histogram(ledger, function, counts))
 		length = mon_histogram_encode(counts, blob);
 	if (length <= MON_REMAINS_HISTOGRAM_MAX) {
@@ -119,6 +120,7 @@ void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledge
 	if (!mon_histogram_decode(total->histogram, total->histogram_bytes, counts))
 		for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
 			histogram[i] = (uint32_t)counts[i];
+	histogram[MON_HISTOGRAM_MARKS] = total->marks;
 	/* Left out, for it was too large: what the database has of it stays. */
 	mon_ledger_update(ledger, total->function, &total->counters,
 			  total->counters.returns && !total->histogram_bytes ? NULL : histogram,

@@ -21,7 +21,7 @@ enum mon_remains_kind {
 	MON_REMAINS_END = 201,	   /* struct mon_remains_end, the last record of all */
 	MON_REMAINS_BREAKER = 202, /* struct mon_remains_breaker, one for each transition */
 };
-#define MON_REMAINS_VERSION 1
+#define MON_REMAINS_VERSION 2
 #define MON_REMAINS_HISTOGRAM_MAX 1600 /* beyond it the buckets are left out */
 
 struct mon_remains_total {
@@ -30,6 +30,8 @@ struct mon_remains_total {
 	uint32_t function;
 	uint64_t armed_ns;
 	uint64_t killed; /* records that neither database nor spool had room for */
+	uint32_t marks;	 /* enum mon_mark */
+	uint32_t reserved;
 	struct mon_counters counters;
 	uint8_t histogram[MON_REMAINS_HISTOGRAM_MAX]; /* BLOB; so many bytes as are told */
 };

@@ -5,7 +5,6 @@
  */
 #include "pipeline/record.h"
 
-
 #include <errno.h>
 #include <stdbool.h>
 
@@ -15,20 +14,25 @@
 static int check_call_fields(const struct mon_record_shape *shape,
 			     const struct mon_call_event *call)
 {
-	uint32_t function_count = shape->function_count;
+	uint32_t function_count = shape->function_count, unfinished;
 
 	if (call->function >= function_count ||
 	    (call->caller >= function_count && call->caller != MON_FUNCTION_NONE) || !call->weight)
 		return EPROTO;
-	if (!call->flags)
-		return call->child_ns > call->duration_ns &&
-				       call->child_ns - call->duration_ns > CHILD_SLACK_NS
-			       ? EPROTO
-			       : 0;
-	if ((call->flags & ~MON_CALL_UNFINISHED) || (call->flags & (call->flags - 1)) ||
-	    call->duration_ns || call->child_ns || call->ret)
+	unfinished = call->flags & MON_CALL_UNFINISHED;
+	if ((call->flags & ~(MON_CALL_UNFINISHED | MON_CALL_DOUBTS)) ||
+	    (unfinished & (unfinished - 1)))
 		return EPROTO;
-	return 0;
+	if ((call->flags & MON_CALL_CALLER_UNKNOWN) && call->caller != MON_FUNCTION_NONE)
+		return EPROTO;
+	if ((call->flags & MON_CALL_SELF_UNKNOWN) && (unfinished || call->child_ns))
+		return EPROTO;
+	if (unfinished)
+		return call->duration_ns || call->child_ns || call->ret ? EPROTO : 0;
+	return call->child_ns > call->duration_ns &&
+			       call->child_ns - call->duration_ns > CHILD_SLACK_NS
+		       ? EPROTO
+		       : 0;
 }
 
 static bool arguments_fit(const struct mon_record_shape *shape, const struct mon_call_event *call)

@@ -52,6 +52,30 @@ static int create_schema(struct mon_store *store)
 	return code;
 }
 
+/*
+ * Columns that a file of an earlier minor lacks, in one transaction each with the number: element i
+ * makes minor i + 1 of minor i. Views are left as they are.
+ */
+static int append_columns(struct mon_store *store)
+{
+	static const char *const minors[] = {
+		"ALTER TABLE function_total ADD COLUMN estimated INTEGER;"
+		"UPDATE meta SET value=1 WHERE key='minor'",
+	};
+	int64_t minor = 0;
+	int code = mon_store_ask(store, "SELECT value FROM meta WHERE key='minor'", 0, &minor);
+
+	for (; code == SQLITE_OK && minor >= 0 && minor < (int64_t)MON_ARRAY_COUNT(minors);
+	     minor++) {
+		code = mon_store_execute(store, "BEGIN EXCLUSIVE");
+		if (code == SQLITE_OK)
+			code = mon_store_execute(store, minors[minor]);
+		if (code == SQLITE_OK)
+			code = mon_store_execute(store, "COMMIT");
+	}
+	return code;
+}
+
 int mon_store_open(struct mon_store *store)
 {
 	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
@@ -96,6 +120,8 @@ int mon_store_connect(struct mon_store *store)
 	code = mon_store_open(store);
 	if (code == SQLITE_OK && store->file.empty)
 		code = create_schema(store);
+	else if (code == SQLITE_OK)
+		code = append_columns(store);
 	/* Set before the page size was read, the size of the cache has no effect (3.40.1). */
 	if (code == SQLITE_OK)
 		code = mon_store_execute(store,

@@ -45,11 +45,14 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_MARK] = "INSERT OR REPLACE INTO mark VALUES(?,?,?)",
 	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock VALUES(?,?,?)",
 	[MON_STORE_TOTAL] =
-		"INSERT INTO function_total VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT"
+		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
+		"total_ns,self_ns,min_ns,max_ns,histogram,estimated)"
+		" VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT"
 		" DO UPDATE SET wanted_ns=excluded.wanted_ns, armed_ns=excluded.armed_ns,"
 		" calls=excluded.calls, returns=excluded.returns, failed=excluded.failed,"
 		" total_ns=excluded.total_ns, self_ns=excluded.self_ns, min_ns=excluded.min_ns,"
-		" max_ns=excluded.max_ns, histogram=coalesce(excluded.histogram,histogram)",
+		" max_ns=excluded.max_ns, histogram=coalesce(excluded.histogram,histogram),"
+		" estimated=max(excluded.estimated,coalesce(estimated,0))",
 	[MON_STORE_INTERVAL] =
 		"INSERT OR REPLACE INTO function_interval VALUES(?,?,?,?,?,?,?,?,?,?,?)",
 	[MON_STORE_LEDGER] =
@@ -137,6 +140,8 @@ int mon_store_run(struct mon_store *store, enum mon_store_statement which, const
 			code = sqlite3_bind_blob64(statement, slot, bytes,
 						   va_arg(arguments, size_t), SQLITE_STATIC);
 		} else {
+			if (*type == 'N') /* a number that is not known */
+				(void)va_arg(arguments, uint64_t);
 			code = sqlite3_bind_null(statement, slot);
 		}
 	}
@@ -259,7 +264,10 @@ static void bind_call(sqlite3_stmt *statement, int slot, const struct writing *w
 			call->child_ns < call->duration_ns ? call->child_ns : call->duration_ns;
 
 		(void)sqlite3_bind_int64(statement, slot + 1, (int64_t)call->duration_ns);
-		(void)sqlite3_bind_int64(statement, slot + 2, (int64_t)child_ns);
+		if (call->flags & MON_CALL_SELF_UNKNOWN)
+			(void)sqlite3_bind_null(statement, slot + 2);
+		else
+			(void)sqlite3_bind_int64(statement, slot + 2, (int64_t)child_ns);
 		(void)sqlite3_bind_int64(statement, slot + 9, (int64_t)call->ret);
 	}
 	(void)sqlite3_bind_int64(statement, slot + 3, store->function_base + call->function);
@@ -484,16 +492,19 @@ static int write_credits(struct writing *writing)
 
 static int write_total(struct mon_store *store, const struct mon_total *total)
 {
+	uint64_t estimated = (total->marks & MON_MARK_ESTIMATED) != 0;
+	bool self = !(total->marks & MON_MARK_SELF_UNKNOWN);
+
 	/* Without a return there are no times: NULL, not 0. */
 	if (!total->returns)
-		return mon_store_run(store, MON_STORE_TOTAL, "iuuuunnnnnn",
+		return mon_store_run(store, MON_STORE_TOTAL, "iuuuunnnnnnu",
 				     store->function_base + total->function, total->wanted_ns,
-				     total->armed_ns, total->calls, total->returns);
-	return mon_store_run(store, MON_STORE_TOTAL, "iuuuunuuuub",
+				     total->armed_ns, total->calls, total->returns, estimated);
+	return mon_store_run(store, MON_STORE_TOTAL, self ? "iuuuunuuuubu" : "iuuuunuNuubu",
 			     store->function_base + total->function, total->wanted_ns,
 			     total->armed_ns, total->calls, total->returns, total->total_ns,
 			     total->self_ns, total->min_ns, total->max_ns,
-			     (const void *)total->histogram, total->histogram_bytes);
+			     (const void *)total->histogram, total->histogram_bytes, estimated);
 }
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
@@ -506,7 +517,9 @@ static int write_interval(struct mon_store *store, const struct mon_interval *in
 				     interval->length_ns, interval->armed_ns, interval->calls,
 				     interval->returns);
 	return mon_store_run(
-		store, MON_STORE_INTERVAL, "iiuuuunuuub", store->function_base + interval->function,
+		store, MON_STORE_INTERVAL,
+		interval->marks & MON_MARK_SELF_UNKNOWN ? "iiuuuunuNub" : "iiuuuunuuub",
+		store->function_base + interval->function,
 		mon_store_since(store, interval->start_ns), interval->length_ns, interval->armed_ns,
 		interval->calls, interval->returns, interval->total_ns, interval->self_ns,
 		interval->max_ns, (const void *)interval->histogram, interval->histogram_bytes);

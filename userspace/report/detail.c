@@ -127,9 +127,12 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 			 struct mon_error *error)
 {
 	static const char sql[] =
-		"SELECT p.name, f.name, count(*), sum(c.weight), sum(c.duration_ns * c.weight),"
-		" sum((c.duration_ns - c.child_ns) * c.weight), max(c.duration_ns)" CALLS_OF_RUN
-		" GROUP BY c.caller_id, c.function_id ORDER BY 5 DESC, 4 DESC, 1, 2";
+		"SELECT CASE WHEN c.flags & 128 THEN '?' ELSE p.name END, f.name, count(*),"
+		" sum(c.weight), sum(c.duration_ns * c.weight),"
+		" CASE WHEN count(c.child_ns) = count(c.duration_ns) THEN"
+		" sum((c.duration_ns - c.child_ns) * c.weight) END, max(c.duration_ns)" CALLS_OF_RUN
+		" GROUP BY c.caller_id, c.flags & 128, c.function_id"
+		" ORDER BY 5 DESC, 4 DESC, 1, 2";
 	enum { CALLER, FUNCTION, KEPT, CALLS, TOTAL, SELF, MAX };
 	static const struct mon_column columns[] = {
 		[CALLER] = {"CALLER", "caller", MON_CELL_TEXT, false},
@@ -158,7 +161,9 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 		mon_table_estimate(table, CALLS, mon_query_count(statement, 3), sampled);
 		if (!mon_query_is_null(statement, 4)) {
 			mon_table_estimate(table, TOTAL, mon_query_count(statement, 4), sampled);
-			mon_table_estimate(table, SELF, mon_query_count(statement, 5), sampled);
+			if (!mon_query_is_null(statement, 5))
+				mon_table_estimate(table, SELF, mon_query_count(statement, 5),
+						   sampled);
 			mon_table_number(table, MAX, mon_query_count(statement, 6));
 		}
 	}
@@ -193,7 +198,8 @@ int mon_detail_callers(struct mon_report *report, struct mon_error *error)
 			report->out);
 	if (!options->all && mon_table_rows(table) > 20)
 		(void)fprintf(report->out, "%zu more: --all\n", mon_table_rows(table) - 20);
-	(void)fputs("caller -: no watched function around it. ~: estimated from sampled calls\n",
+	(void)fputs("caller -: no watched function around it, ?: not known. ~: estimated from "
+		    "sampled calls\n",
 		    report->out);
 	return 0;
 }
@@ -500,7 +506,7 @@ static void print_facts(const struct mon_report *report)
 		uint64_t ns;
 	} times[] = {
 		{"total", true, mon_report_scaled(row, row->total_ns)},
-		{"self", true, mon_report_scaled(row, row->self_ns)},
+		{"self", !row->self_unknown, mon_report_scaled(row, row->self_ns)},
 		{"mean", true, row->total_ns / row->returns},
 		{"min", row->has_min, row->min_ns},
 		{"p50", row->has_quantiles, row->p50_ns},
@@ -513,7 +519,8 @@ static void print_facts(const struct mon_report *report)
 	for (size_t i = 0; i < MON_ARRAY_COUNT(times); i++) {
 		if (times[i].known)
 			(void)fprintf(out, " %s %s%s", times[i].name,
-				      i < 2 && mon_report_is_estimate(row) ? "~" : "",
+				      row->estimated || (i < 2 && mon_report_is_estimate(row)) ? "~"
+											       : "",
 				      mon_format_ns(text, sizeof(text), times[i].ns));
 	}
 	(void)fputc('\n', out);

@@ -167,6 +167,13 @@ int mon_query_step(sqlite3_stmt *statement, struct mon_error *error)
 	}
 }
 
+/* Columns are appended; a file may be of before. */
+static bool has_column(sqlite3 *database, const char *table, const char *column)
+{
+	return sqlite3_table_column_metadata(database, "main", table, column, NULL, NULL, NULL,
+					     NULL, NULL) == SQLITE_OK;
+}
+
 uint64_t mon_query_count(sqlite3_stmt *statement, int column)
 {
 	int64_t value = sqlite3_column_int64(statement, column);
@@ -394,6 +401,8 @@ static void row_numbers(struct mon_function_row *row, sqlite3_stmt *statement, u
 	row->failed += mon_query_count(statement, 16);
 	row->total_ns += mon_query_count(statement, 17);
 	row->self_ns += mon_query_count(statement, 18);
+	row->self_unknown |= mon_query_count(statement, 15) && mon_query_is_null(statement, 18);
+	row->estimated |= mon_query_count(statement, 23) != 0;
 	row->has_min = !mon_query_is_null(statement, 19);
 	row->min_ns = min_ns;
 	if (max_ns > row->max_ns)
@@ -419,16 +428,17 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 
 static const char sql_totals[] = FUNCTION_COLUMNS
 	" s.wanted_ns, s.armed_ns, s.calls, s.returns, s.failed, s.total_ns, s.self_ns, s.min_ns,"
-	" s.max_ns, s.histogram, 0"
+	" s.max_ns, s.histogram, 0, %s"
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
 	" WHERE f.run_id = ?1 ORDER BY f.id";
 
 static const char sql_intervals[] = FUNCTION_COLUMNS
 	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
-	" i.max_ns, i.histogram, i.start_ns"
+	" i.max_ns, i.histogram, i.start_ns, %s"
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" JOIN function_interval i ON i.function_id = f.id"
+	" LEFT JOIN function_total s ON s.function_id = f.id"
 	" WHERE f.run_id = ?1 AND i.start_ns + i.length_ns > ?2 ORDER BY f.id";
 
 int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
@@ -439,10 +449,13 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 	struct mon_function_rows rows = {0};
 	uint64_t counts[MON_HISTOGRAM_BUCKETS];
 	uint64_t from_ns = run->length_ns;
-	int result = mon_query_prepare(database, since ? sql_intervals : sql_totals,
-				       (int64_t[]){run->id, (int64_t)cut_ns}, since ? 2 : 1,
-				       &statement, error);
+	char sql[2048];
+	int result;
 
+	(void)snprintf(sql, sizeof(sql), since ? sql_intervals : sql_totals,
+		       has_column(database, "function_total", "estimated") ? "s.estimated" : "0");
+	result = mon_query_prepare(database, sql, (int64_t[]){run->id, (int64_t)cut_ns},
+				   since ? 2 : 1, &statement, error);
 	if (result)
 		return result;
 	while ((result = mon_query_step(statement, error)) > 0) {

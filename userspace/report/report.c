@@ -211,7 +211,8 @@ enum {
 	ARMED,
 	TOTAL,
 	SELF,
-	NOTE
+	NOTE,
+	SAMPLED
 };
 
 static const struct mon_column function_columns[] = {
@@ -241,12 +242,13 @@ static const struct mon_column function_columns[] = {
 	[TOTAL] = {NULL, "total_ns", MON_CELL_COUNT, false},
 	[SELF] = {NULL, "self_ns", MON_CELL_COUNT, false},
 	[NOTE] = {NULL, "note", MON_CELL_TEXT, false},
+	[SAMPLED] = {NULL, "times_estimated", MON_CELL_BOOL, false},
 };
 
 static void function_row(const struct mon_report *report, struct mon_table *table,
 			 const struct mon_function_row *row)
 {
-	bool estimate = mon_report_is_estimate(row);
+	bool estimate = mon_report_is_estimate(row), sampled = row->estimated;
 
 	mon_table_row(table);
 	mon_table_text(table, NAME, row->name);
@@ -255,23 +257,25 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 	mon_table_number(table, RATE, mon_report_rate(row));
 	if (row->returns) {
 		mon_table_estimate(table, TOTAL_SHOWN, mon_report_scaled(row, row->total_ns),
-				   estimate);
-		mon_table_estimate(table, SELF_SHOWN, mon_report_scaled(row, row->self_ns),
-				   estimate);
-		mon_table_number(table, MEAN, row->total_ns / row->returns);
+				   estimate || sampled);
+		if (!row->self_unknown)
+			mon_table_estimate(table, SELF_SHOWN, mon_report_scaled(row, row->self_ns),
+					   estimate || sampled);
+		mon_table_estimate(table, MEAN, row->total_ns / row->returns, sampled);
 		if (row->has_quantiles) {
-			mon_table_number(table, P50, row->p50_ns);
-			mon_table_number(table, P90, row->p90_ns);
-			mon_table_number(table, P99, row->p99_ns);
+			mon_table_estimate(table, P50, row->p50_ns, sampled);
+			mon_table_estimate(table, P90, row->p90_ns, sampled);
+			mon_table_estimate(table, P99, row->p99_ns, sampled);
 		}
-		mon_table_number(table, MAX, row->max_ns);
+		mon_table_estimate(table, MAX, row->max_ns, sampled);
 		if (row->has_min)
-			mon_table_number(table, MIN, row->min_ns);
+			mon_table_estimate(table, MIN, row->min_ns, sampled);
 		mon_table_number(table, TOTAL, row->total_ns);
-		mon_table_number(table, SELF, row->self_ns);
+		if (!row->self_unknown)
+			mon_table_number(table, SELF, row->self_ns);
 	}
 	if (row->has_failed)
-		mon_table_number(table, FAILED, row->failed);
+		mon_table_estimate(table, FAILED, row->failed, sampled);
 	if (!report->options->since_set) { /* the ledger is of the whole run */
 		mon_table_number(table, KEPT, row->stored);
 		mon_table_number(table, LOST, row->lost);
@@ -286,6 +290,7 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 	mon_table_number(table, ARMED, row->armed_ns);
 	if (row->note[0])
 		mon_table_text(table, NOTE, row->note);
+	mon_table_number(table, SAMPLED, sampled);
 }
 
 static struct mon_table *functions_table(const struct mon_report *report)

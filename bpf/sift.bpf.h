@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the sifting programs do and the plain ones do not: calls whose return is not followed, calls
+ * whose return decides whether they are kept, and caps on records. All of it is behind a constant
+ * (`sift` of mon_enter and mon_leave) or on a path that few calls take.
+ */
+#ifndef MON_SIFT_BPF_H
+#define MON_SIFT_BPF_H
+
+#include "emit.bpf.h"
+#include "stats.bpf.h"
+
+#define MON_SIFT_SKIP (1 << 16) /* beside the frame flags: no frame, and no return */
+
+static __always_inline struct mon_frame *mon_frame_at(struct mon_thread *thread, __u32 index)
+{
+	MON_OPAQUE(index);
+	return &thread->frames[index & (MON_FRAMES_MAX - 1)];
+}
+
+static __always_inline void mon_mark(__u32 function, __u32 mark)
+{
+	struct mon_histogram *histogram = bpf_map_lookup_elem(&histograms, &function);
+	__u32 *marks;
+
+	if (!histogram)
+		return;
+	marks = &histogram->buckets[MON_HISTOGRAM_MARKS];
+	if (!(*(volatile __u32 *)marks & mark)) /* written once, read by every call */
+		__sync_fetch_and_or(marks, mark);
+}
+
+/* At entry: the flags of its frame (enum mon_frame_flag), or MON_SIFT_SKIP. */
+static __always_inline __u32 mon_sift(__u32 function, __u32 weight)
+{
+	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
+
+	if (!policy || !setup.returns)
+		return 0;
+	if (setup.judge && (policy->slow_ns || (policy->flags & MON_POLICY_KEEP_FAILED)))
+		return MON_FRAME_AWAITED;
+	if (!setup.skip_returns || !(policy->flags & MON_POLICY_NO_RETURN))
+		return 0;
+	if (weight)
+		return MON_FRAME_WEIGHED;
+	mon_mark(function, MON_MARK_ESTIMATED);
+	return MON_SIFT_SKIP;
+}
+
+/* A call of which nobody knows may be between this one and the frame below it. */
+static __always_inline void mon_doubt_caller(struct mon_thread *thread, __u32 index,
+					     struct mon_call *call)
+{
+	__u64 until_ns = *(volatile __u64 *)&live.skipped_until_ns, outer_ns = 0;
+
+	if (index)
+		outer_ns = mon_frame_at(thread, index - 1)->start_ns;
+	if (outer_ns >= until_ns)
+		return;
+	call->flags |= MON_CALL_CALLER_UNKNOWN;
+	call->caller = MON_FUNCTION_NONE;
+}
+
+/* At return; the same of what it called. */
+static __always_inline void mon_doubt(struct mon_thread *thread, __u32 index, struct mon_call *call)
+{
+	mon_doubt_caller(thread, index, call);
+	if (call->start_ns >= *(volatile __u64 *)&live.skipped_until_ns)
+		return;
+	call->flags |= MON_CALL_SELF_UNKNOWN;
+	call->child_ns = 0;
+	mon_mark(call->function, MON_MARK_SELF_UNKNOWN);
+}
+
+static __always_inline bool mon_has_failed(__u32 failed_if, __u64 ret)
+{
+	switch (failed_if) {
+	case MON_FAILED_NEGATIVE:
+		return (__s32)ret < 0;
+	case MON_FAILED_ZERO:
+		return (__u32)ret == 0;
+	case MON_FAILED_NOT_ZERO:
+		return (__u32)ret != 0;
+	case MON_FAILED_NEGATIVE64:
+		return (__s64)ret < 0;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Counts a return, and says by call->weight what becomes of the call. Slow and failed calls are a
+ * group of their own, kept whole: each weighs 1, whether or not it had been chosen with another
+ * weight, for which the calls that are neither stand. So no call stands for one that is kept.
+ */
+static __always_inline void mon_judge(struct mon_counters *count, __u32 fate, __u64 ret,
+				      struct mon_call *call)
+{
+	__u32 times = fate & MON_FRAME_WEIGHED ? call->weight : 1;
+	struct mon_policy *policy;
+	bool failed;
+
+	mon_count_return(count, call->function, call->duration_ns,
+			 call->flags & MON_CALL_SELF_UNKNOWN ? 0
+							     : call->duration_ns - call->child_ns,
+			 times);
+	if (!setup.judge)
+		return;
+	policy = bpf_map_lookup_elem(&policies, &call->function);
+	if (!policy)
+		return;
+	failed = mon_has_failed(policy->failed_if, ret);
+	if (failed)
+		__sync_fetch_and_add(&count->failed, times);
+	if (!(fate & MON_FRAME_AWAITED))
+		return;
+	if ((policy->slow_ns && call->duration_ns >= policy->slow_ns) ||
+	    (failed && (policy->flags & MON_POLICY_KEEP_FAILED)))
+		call->weight = 1;
+	else if (!call->weight)
+		__sync_fetch_and_add(&count->sampled_out, 1);
+}
+
+/* A late CPU may still count in the second before: it is a second's end, not a wall. */
+static __always_inline bool mon_window_is_full(__u32 index, __u32 second, __u32 most)
+{
+	struct mon_window *window = bpf_map_lookup_elem(&windows, &index);
+	__u64 seen;
+
+	if (!window)
+		return false;
+	seen = *(volatile __u64 *)&window->word;
+	if ((__s32)(second - (__u32)(seen >> 32)) > 0)
+		__sync_val_compare_and_swap(&window->word, seen, (__u64)second << 32);
+	return (__u32)__sync_fetch_and_add(&window->word, 1) >= most;
+}
+
+/* A chosen call comes to the door to the ring: true says it was counted as rate_cap instead. */
+static __noinline bool mon_is_capped(struct mon_counters *count, __u32 function)
+{
+	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
+	__u32 second, most = policy ? policy->records_per_s : 0;
+
+	/* What the gate refuses takes nobody's place. */
+	if (*(volatile __u32 *)&live.gate.closed_reason)
+		return false;
+	second = bpf_ktime_get_ns() / 1000000000ull;
+	if ((most && mon_window_is_full(function, second, most)) ||
+	    (setup.records_per_s &&
+	     mon_window_is_full(setup.function_count, second, setup.records_per_s))) {
+		__sync_fetch_and_add(&count->rate_cap, 1);
+		return true;
+	}
+	return false;
+}
+
+#endif
