@@ -194,6 +194,23 @@ void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
 		*histogram_out = mon_capture_histogram(capture, function);
 }
 
+void mon_capture_read_calls(const struct mon_capture *capture, uint32_t function,
+			    uint64_t *calls_out, uint64_t *returns_out, uint64_t *emitted_out)
+{
+	const struct mon_counters *of_cpu =
+		capture->counters + (size_t)function * capture->object.cpu_count;
+	uint64_t calls = 0, returns = 0, emitted = 0;
+
+	for (uint32_t cpu = 0; cpu < capture->object.cpu_count; cpu++, of_cpu++) {
+		calls += load((const uint64_t *)&of_cpu->calls);
+		returns += load((const uint64_t *)&of_cpu->returns);
+		emitted += load((const uint64_t *)&of_cpu->emitted);
+	}
+	*calls_out = calls;
+	*returns_out = returns;
+	*emitted_out = emitted;
+}
+
 const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_t function)
 {
 	/* Without returns there is one histogram for all, and it stays empty. */

@@ -164,6 +164,9 @@ uint64_t mon_capture_ignored(const struct mon_capture *capture, uint32_t functio
 /* Sums over CPUs into @counters_out; takes recent_max_ns. @histogram_out: the live u32 array. */
 void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
 			       struct mon_counters *counters_out, const uint32_t **histogram_out);
+/* The same of these three only, without taking anything. */
+void mon_capture_read_calls(const struct mon_capture *capture, uint32_t function,
+			    uint64_t *calls_out, uint64_t *returns_out, uint64_t *emitted_out);
 void mon_capture_read_run_counters(const struct mon_capture *capture,
 				   struct mon_run_counters *counters_out);
 /* Hits that the kernel dropped before a program ran (perf mode, recursion); not by function. */

@@ -152,20 +152,34 @@ static int link_own(struct mon_capture *capture, bool at_return, pid_t child,
 	return 0;
 }
 
-/* In session mode one link is both: as a foreigner's, its returns are not wanted. */
+/* In session mode one link is both; where no return can be skipped, as a foreigner's it has none. */
+static void skip_returns(struct mon_capture *capture, pid_t child, bool skip)
+{
+	struct mon_policy *own = capture->policies + capture->options.function_count;
+	uint32_t flags = skip ? MON_POLICY_NO_RETURN : 0;
+
+	if (capture->options.may_skip_returns)
+		for (size_t i = 0; i < FORMS; i++)
+			__atomic_store_n(&own[i].flags, flags, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n(&capture->live->tgid, skip ? 0 : (uint32_t)child,
+				 __ATOMIC_RELEASE);
+}
+
 static int measure(struct mon_capture *capture, int socket, pid_t child, struct mon_probe *probes,
 		   size_t *count, struct mon_trap_cost *cost)
 {
-	bool session = capture->options.mode == MON_MODE_SESSION;
+	bool session = capture->options.mode == MON_MODE_SESSION && capture->options.returns;
 	uint64_t foreign_hits = capture->live->run.foreign_hits;
 	int result = link_own(capture, false, child, probes, count);
 
 	if (!result && session)
-		__atomic_store_n(&capture->live->tgid, 0, __ATOMIC_RELEASE);
+		skip_returns(capture, child, true);
 	if (!result)
 		result = ask(socket, cost->entry_ns);
+	if (session)
+		skip_returns(capture, child, false);
 	capture->live->run.foreign_hits = foreign_hits;
-	__atomic_store_n(&capture->live->tgid, (uint32_t)child, __ATOMIC_RELEASE);
 	memcpy(cost->full_ns, cost->entry_ns, sizeof(cost->full_ns));
 	if (result || !capture->options.returns)
 		return result;

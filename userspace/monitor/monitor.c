@@ -27,6 +27,7 @@ void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, ui
 {
 	struct mon_policy policy = policy_of(monitor, function, calls_per_s);
 
+	mon_govern_policy(monitor->govern, function, monitor->rules[function]->automatic, &policy);
 	monitor->one_in[function] = mon_sample_word_n(policy.sample);
 	mon_capture_write_policy(monitor->capture, function, policy);
 }
@@ -147,6 +148,7 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_queue_free(monitor->queue);
 	mon_spool_free(monitor->spool);
 	mon_ring_free(monitor->ring);
+	mon_govern_free(monitor->govern);
 	mon_capture_free(monitor->capture);
 	mon_ledger_free(monitor->ledger);
 	mon_store_free(monitor->store);

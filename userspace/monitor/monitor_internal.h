@@ -5,6 +5,7 @@
 
 #include "base/budget.h"
 #include "capture/capture.h"
+#include "monitor/govern.h"
 #include "monitor/monitor.h"
 #include "monitor/pressure.h"
 #include "monitor/status.h"
@@ -52,6 +53,8 @@ struct mon_monitor {
 	struct mon_status_server *status; /* NULL: the socket could not be made */
 	struct mon_pressure pressure;
 	bool pressed;
+	struct mon_trap_cost trap_cost;
+	struct mon_govern *govern; /* NULL: no limit */
 	uint32_t *one_in; /* what each function's policy keeps now */
 };
 

@@ -29,6 +29,7 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 		.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF),
 		.frames = monitor->returns,
 		.arguments = config->arg_count > 0,
+		.governed = !adopted && config->max_overhead > 0,
 		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
 									config->capture_bytes)
 						 : 0,
