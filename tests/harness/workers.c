@@ -17,6 +17,7 @@
 #include "tests/harness/store.h"
 #include "tests/harness/vfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/bpf.h>
 #include <sqlite3.h>
@@ -308,6 +309,18 @@ static int start_spool(struct path *path, struct mon_error *error)
 	return options.max_bytes ? mon_spool_new(&options, &path->spool, error) : 0;
 }
 
+static unsigned threads(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	unsigned count = 0;
+
+	assert_non_null(tasks);
+	while (readdir(tasks))
+		count++;
+	(void)closedir(tasks);
+	return count;
+}
+
 static int start_workers(struct path *path)
 {
 	const struct mon_ring_options ring = {
@@ -335,6 +348,7 @@ static int start_workers(struct path *path)
 		result = mon_queue_new(&queue, &path->queue);
 	options.ring = path->ring;
 	options.queue = path->queue;
+	path->threads = threads();
 	/* From here on the writer thread alone writes. */
 	vfs_write = (struct vfs_fault){.nth = 1, .persistent = true, .hook = on_write};
 	vfs_sync = (struct vfs_fault){.nth = 1, .persistent = true, .hook = on_sync};
@@ -358,6 +372,15 @@ bool path_try_start(struct path *path)
 void path_start(struct path *path)
 {
 	assert_true(path_try_start(path));
+}
+
+int path_drain(struct path *path, uint64_t timeout_ns)
+{
+	int result = mon_workers_drain(path->workers, timeout_ns);
+
+	path_wait(threads() <= path->threads);
+	path->workers->hangs = false;
+	return result;
 }
 
 void path_stop(struct path *path)

@@ -42,6 +42,7 @@ struct path {
 	struct mon_store *store;
 	struct mon_workers *workers;
 	struct mon_run_resumed resumed;
+	unsigned threads; /* of this process, without the two */
 	struct mon_tick tick;
 	atomic_bool gate_closed;
 	atomic_uint gate_closings, alive;
@@ -63,6 +64,11 @@ void path_close(struct path *path); /* with no life in it */
 /* A life: begins the run, or goes on with it. False (with a line on stderr): no. */
 bool path_try_start(struct path *path);
 void path_start(struct path *path); /* fails the test */
+/*
+ * mon_workers_drain(). A thread that was given up while its disk hung is waited for afterwards: the
+ * test goes on with what that thread works with.
+ */
+int path_drain(struct path *path, uint64_t timeout_ns);
 /* After drain. */
 void path_stop(struct path *path);
 

@@ -39,6 +39,18 @@ static void escapes_what_a_terminal_would_obey(void **state)
 	assert_string_equal(mon_escape_bytes(buffer, sizeof(buffer), "ab\0def", 6), "ab");
 }
 
+/* What was escaped once stays as it is; a forged one is no way round. */
+static void escapes_again_without_doubling(void **state)
+{
+	char once[64], again[64];
+
+	(void)state;
+	mon_escape(once, sizeof(once), "a\\b\n\033[1m");
+	assert_string_equal(mon_escape_again(again, sizeof(again), once), once);
+	assert_string_equal(mon_escape_again(again, sizeof(again), "x\n\\x0a"), "x\\x0a\\x0a");
+	assert_string_equal(mon_escape_again(again, 1, "a"), "");
+}
+
 static void times_have_three_digits_and_a_unit(void **state)
 {
 	static const struct {
@@ -168,6 +180,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(escapes_what_a_terminal_would_obey),
+		cmocka_unit_test(escapes_again_without_doubling),
 		cmocka_unit_test(times_have_three_digits_and_a_unit),
 		cmocka_unit_test(sizes_and_counts),
 		cmocka_unit_test(parsing_is_strict),

@@ -362,6 +362,37 @@ static void an_end_without_a_spool_says_what_is_left(void **state)
 	finish_in_a_second_life();
 }
 
+/* The first write ends, refused, after the drain has begun; from the second on the disk is well. */
+static void refuse_until_the_drain(void)
+{
+	static atomic_int writes;
+
+	if (atomic_fetch_add(&writes, 1)) {
+		atomic_store(&path_disk.write_code, SQLITE_OK);
+		return;
+	}
+	atomic_store(&path_disk.hangs, true);
+	while (!atomic_load(&path.workers->draining))
+		path_pause(0, "the drain");
+}
+
+/*
+ * The drain looked at the breaker when it began, and took it out of the way if it was open. A try
+ * that was under way could open it right after: without a timer's tick it stayed open, and the end
+ * of a sound disk was -EAGAIN, with everything left.
+ */
+static void a_breaker_that_opens_in_the_drain_is_no_answer(void **state)
+{
+	(void)state;
+	start((struct path_options){
+		.breaker = {.failures_max = 1, .timeout_ns = 3600 * MON_NS_PER_S}});
+	atomic_store(&path_disk.write_code, SQLITE_IOERR_WRITE);
+	path_disk.on_write = refuse_until_the_drain;
+	(void)path_produce(&path, 100);
+	path_wait(atomic_load(&path_disk.hangs));
+	finish();
+}
+
 /* They wait while the breaker is open, and the last tick once dropped them. */
 static void transitions_come_with_the_last_tick(void **state)
 {
@@ -435,6 +466,7 @@ int main(void)
 		TEST(the_gate_closes_when_ring_and_spool_are_full),
 		TEST(a_full_queue_does_not_silence_the_reader),
 		TEST(an_end_without_a_spool_says_what_is_left),
+		TEST(a_breaker_that_opens_in_the_drain_is_no_answer),
 		TEST(transitions_come_with_the_last_tick),
 		TEST(positions_in_hand_are_spooled),
 		TEST(ticks_are_written_without_calls),

@@ -148,7 +148,7 @@ static void live(struct path *path, unsigned *seed)
 static void end_well(struct path *path)
 {
 	heal(path);
-	assert_int_equal(mon_workers_drain(path->workers, 20 * MON_NS_PER_S), 0);
+	assert_int_equal(path_drain(path, 20 * MON_NS_PER_S), 0);
 	path_stop(path);
 	assert_path_delivered(path);
 }
@@ -164,7 +164,7 @@ static void end_badly(struct path *path, bool hurried)
 	(void)path_produce(path, 5000); /* unread when the end comes */
 	if (hurried)
 		mon_workers_hurry(path->workers);
-	result = mon_workers_drain(path->workers, 50 * MON_NS_PER_MS);
+	result = path_drain(path, 50 * MON_NS_PER_MS);
 	stats = path_stats(path);
 	if (!result)
 		assert_int_equal(stats.ring.acknowledged, stats.ring.produced);

@@ -80,6 +80,20 @@ char *mon_escape(char *buffer, size_t size, const char *text)
 	return mon_escape_bytes(buffer, size, text, strlen(text));
 }
 
+char *mon_escape_again(char *buffer, size_t size, const char *text)
+{
+	static const char backslash[] = "\\x5c"; /* as mon_escape() writes it */
+	char *to = mon_escape(buffer, size, text);
+
+	for (const char *at = buffer; *at; at++) {
+		*to++ = *at;
+		if (strncmp(at, backslash, sizeof(backslash) - 1) == 0)
+			at += sizeof(backslash) - 2;
+	}
+	*to = '\0';
+	return buffer;
+}
+
 /*
  * @value / @unit in at most three digits: 4.1, 22, 354. One decimal below ten unless it is zero
  * would lie about the width; the last digit is rounded down, so 999.9 never becomes 1000.

@@ -21,8 +21,15 @@ char *mon_escape(char *buffer, size_t size, const char *text);
 /* As mon_escape() for @length bytes that need not end in NUL; stops at a NUL. */
 char *mon_escape_bytes(char *buffer, size_t size, const char *bytes, size_t length);
 
+/*
+ * The same for a text that was escaped when it was made and comes from outside all the same: its
+ * backslashes stay, whatever else has to be is escaped.
+ */
+char *mon_escape_again(char *buffer, size_t size, const char *text);
+
 /* A local buffer and the escaping in one: printf("%s", MON_ESCAPED(path)). Truncates at 4 KB. */
 #define MON_ESCAPED(text) mon_escape((char[4096]){0}, 4096, (text))
+#define MON_ESCAPED_AGAIN(text) mon_escape_again((char[4096]){0}, 4096, (text))
 
 /* "310ns", "4.10us", "22.0us", "1.90ms", "13.1s", "2m05s", "3h10m". Returns @buffer. */
 char *mon_format_ns(char *buffer, size_t size, uint64_t ns);

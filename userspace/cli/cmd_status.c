@@ -46,24 +46,6 @@ static const char *gate_name(const struct mon_status *status)
 	return name ? name : "open";
 }
 
-/*
- * The title was escaped when it was made, and comes from whoever listens there: what it holds
- * beside backslashes is escaped again.
- */
-static const char *title_of(const struct mon_status *status, char title[4096])
-{
-	char *to = title;
-
-	(void)mon_escape(title, 4096, status->title);
-	for (const char *at = title; *at; at++) {
-		*to++ = *at;
-		if (strncmp(at, "\\x5c", 4) == 0)
-			at += 3;
-	}
-	*to = '\0';
-	return title;
-}
-
 static void print_ledger(const struct mon_status *status, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], e[32];
@@ -106,7 +88,7 @@ static void print_text(const struct mon_status *status, FILE *out)
 
 	(void)fprintf(out,
 		      "run %" PRIu32 "  %s  %s mode, %" PRIu32 " functions, for %s  (monitor %d)\n",
-		      status->run_id, title_of(status, (char[4096]){0}), MON_ESCAPED(status->mode),
+		      status->run_id, MON_ESCAPED_AGAIN(status->title), MON_ESCAPED(status->mode),
 		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
 		      (int)status->pid);
 	print_ledger(status, out);
@@ -217,7 +199,7 @@ static void print_json(const struct mon_status *status, FILE *out)
 	(void)fputc('{', out);
 	for (size_t i = 0; i < MON_ARRAY_COUNT(texts); i++, between = ",") {
 		(void)fprintf(out, "%s\n  \"%s\": ", between, texts[i].name);
-		print_string(i == TITLE ? title_of(status, (char[4096]){0})
+		print_string(i == TITLE ? MON_ESCAPED_AGAIN(status->title)
 					: MON_ESCAPED(texts[i].value),
 			     out);
 	}

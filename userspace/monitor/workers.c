@@ -224,9 +224,6 @@ int mon_workers_drain(struct mon_workers *workers, uint64_t timeout_ns)
 
 	atomic_store(&workers->committed_ns, mon_clock_now(&mon_clock_system));
 	atomic_store(&workers->deadline_ns, mon_clock_now(&mon_clock_system) + timeout_ns);
-	/* The end does not wait for a timer: what is refused now is refused for good. */
-	if (mon_workers_breaker_state(workers) != MON_BREAKER_CLOSED)
-		mon_breaker_force(workers->breaker, MON_BREAKER_DISABLED);
 	atomic_store(&workers->draining, true);
 	wake_reader(workers);
 	/* Who hangs goes down with the process; what the writer has in hand is in the spool. */

@@ -201,6 +201,17 @@ static bool gives_up(struct mon_workers *workers, unsigned *tries)
 				    : MON_WORKERS_TRIES_OUT);
 }
 
+/*
+ * The end does not wait for a timer. Each time around: a try that was under way when the drain
+ * began may open the breaker after it, and nobody ticks it any more.
+ */
+static void take_breaker_out(struct mon_workers *workers)
+{
+	if (atomic_load(&workers->draining) &&
+	    mon_workers_breaker_state(workers) != MON_BREAKER_CLOSED)
+		mon_breaker_force(workers->breaker, MON_BREAKER_DISABLED);
+}
+
 void *mon_workers_write_all(void *argument)
 {
 	struct mon_workers *workers = argument;
@@ -229,6 +240,7 @@ void *mon_workers_write_all(void *argument)
 			(void)mon_queue_wait(workers->options.queue, MON_WORKERS_WAIT_NS);
 			continue;
 		}
+		take_breaker_out(workers);
 		workers->writer_result = mon_breaker_call(workers->breaker, push_batch, workers);
 		if (!workers->writer_result) {
 			batch_written(workers);

@@ -240,7 +240,7 @@ static int no_such_run(sqlite3 *database, uint32_t id, const char *path, struct 
 	while ((result = mon_query_step(statement, error)) > 0 && used < sizeof(list) - 1) {
 		char target[80];
 
-		(void)mon_escape(target, sizeof(target), mon_query_text(statement, 1));
+		(void)mon_escape_again(target, sizeof(target), mon_query_text(statement, 1));
 		used += (size_t)snprintf(list + used, sizeof(list) - used,
 					 "\n  --run %" PRId64 "  %s",
 					 (int64_t)sqlite3_column_int64(statement, 0), target);

@@ -118,7 +118,7 @@ static void print_head(const struct mon_report *report)
 		wanted += row->wanted_ns;
 	}
 	(void)fprintf(report->out, "run %" PRId64 "  %s  %s UTC  %s  %s\n", run->id,
-		      MON_ESCAPED(run->target),
+		      MON_ESCAPED_AGAIN(run->target),
 		      mon_report_time(text[0], 32, run->started_wall_ns, false),
 		      mon_format_ns(text[1], 32, run->length_ns), run_state(report));
 	if (report->options->since_set)
