@@ -100,6 +100,7 @@ static void close_window(uint32_t function)
 
 static void calls_count_while_armed(void **state)
 {
+	uint64_t ignored;
 	mon_ns unused;
 
 	begin(MODE(state));
@@ -123,8 +124,11 @@ static void calls_count_while_armed(void **state)
 	watch_close_probes(&watch);
 	watch_check(&watch);
 	assert_int_equal(watch.records[LEAF].finished, 38);
+	/* Nothing is attached any more, or it would be counted here or there. */
+	ignored = mon_capture_ignored(watch.capture, LEAF);
 	say("leaf 17");
 	assert_int_equal(calls_of(LEAF), 38);
+	assert_int_equal(mon_capture_ignored(watch.capture, LEAF), ignored);
 }
 
 /* While the target is busy: links overlap, and no call of the others is missed or counted twice. */

@@ -143,6 +143,10 @@ int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_fun
  */
 int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost *cost_out);
 
+/* The same by a capture of its own, with returns, which ends with the call. */
+int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
+			     struct mon_error *error);
+
 /*
  * Taking functions off the links that they share, in a capture with `movable` that is not pinned.
  * What a link of the old ones saw begin and not yet return is kept as unreturned once that link is

@@ -233,3 +233,29 @@ int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost 
 		*cost_out = cost;
 	return result;
 }
+
+int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
+			     struct mon_error *error)
+{
+	const struct mon_capture_options options = {
+		.mode = mode,
+		.function_count = 1,
+		.ring_bytes = 4096,
+		.threads_max = 1,
+		.returns = true,
+		.may_skip_returns = mode == MON_MODE_SESSION,
+		.own_functions = MON_TRAP_FUNCTIONS,
+	};
+	struct mon_capture *capture = NULL;
+	int result = mon_capture_new(&options, &capture, error);
+
+	if (result)
+		return result;
+	result = mon_capture_measure_traps(capture, cost_out);
+	if (result)
+		result = mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				       "what a probe costs here could not be measured: %s",
+				       strerror(-result));
+	mon_capture_free(capture);
+	return result;
+}

@@ -284,6 +284,13 @@ static int set_max_overhead(struct mon_attach_options *options, const char *valu
 	return 0;
 }
 
+static int set_census(struct mon_attach_options *options, const char *value)
+{
+	(void)value;
+	options->census = true;
+	return 0;
+}
+
 static int set_breaker_failures(struct mon_attach_options *options, const char *value)
 {
 	uint64_t number;
@@ -393,6 +400,7 @@ static const struct row {
 	{"spool-dir", 0, true, set_spool_dir},
 	{"spool-max", 0, true, set_spool_max},
 	{"max-overhead", 0, true, set_max_overhead},
+	{"census", 0, false, set_census},
 	{"breaker-failures", 0, true, set_breaker_failures},
 	{"breaker-timeout", 0, true, set_breaker_timeout},
 	{"durability", 0, true, set_durability},
@@ -510,5 +518,8 @@ int mon_attach_options_parse(int argc, char **argv, struct mon_attach_options *o
 	result = parse_rows(argc, argv, options_out);
 	if (result || options_out->help)
 		return result;
+	if (options_out->census && options_out->config.command)
+		return usage("--census counts in a process that runs (-p, -b), not in a command",
+			     NULL);
 	return check(&options_out->config);
 }

@@ -173,5 +173,7 @@ int mon_cli_attach(int argc, char **argv)
 		(void)fputs(mon_attach_help, stdout);
 		return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
 	}
+	if (options.census)
+		return mon_cli_census(&options.config);
 	return run(&options.config, options.strict);
 }

@@ -44,34 +44,13 @@ static struct mon_table *fill(const struct mon_features *features)
 	return table;
 }
 
-/* By a capture of nothing but two functions of ours. */
-static int measure(enum mon_mode mode, struct mon_trap_cost *cost_out)
-{
-	const struct mon_capture_options options = {
-		.mode = mode,
-		.function_count = 1,
-		.ring_bytes = 4096,
-		.threads_max = 1,
-		.returns = true,
-		.may_skip_returns = mode == MON_MODE_SESSION,
-		.own_functions = MON_TRAP_FUNCTIONS,
-	};
-	struct mon_capture *capture = NULL;
-	struct mon_error error = {0};
-	int result = mon_capture_new(&options, &capture, &error);
-
-	if (!result)
-		result = mon_capture_measure_traps(capture, cost_out);
-	mon_capture_free(capture);
-	return result;
-}
-
 int mon_cli_doctor(int argc, char **argv)
 {
 	MON_TABLE struct mon_table *table = NULL;
 	struct mon_features features;
 	struct mon_error error = {0};
 	struct mon_trap_cost cost;
+	struct mon_error unused;
 	enum mon_mode mode;
 	bool measured;
 	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
@@ -99,7 +78,7 @@ int mon_cli_doctor(int argc, char **argv)
 		return MON_EXIT_RUNTIME;
 	}
 	result = mon_features_choose(&features, MON_MODE_AUTO, &mode, &error);
-	measured = !result && !measure(mode, &cost);
+	measured = !result && !mon_capture_measure_mode(mode, &cost, &unused);
 	if (json) {
 		(void)printf("{\"mode\": %s%s%s,\n", result ? "null" : "\"",
 			     result ? "" : mon_mode_name(mode), result ? "" : "\"");
