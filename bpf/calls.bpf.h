@@ -269,10 +269,13 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 	if (sift && setup.skip_returns)
 		mon_doubt(thread, index, &call);
 	if (sift)
-		mon_judge(count, frame->flags, PT_REGS_RC(ctx), &call);
+		mon_count_sifted(count, &call, frame->flags & MON_FRAME_WEIGHED);
 	else
 		mon_count_return(count, call.function, call.duration_ns,
 				 call.duration_ns - call.child_ns, 1);
+	if (sift && setup.judge)
+		call.weight = mon_judge(call.function, frame->flags, call.weight, call.duration_ns,
+					PT_REGS_RC(ctx));
 	if (!call.weight) {
 		if (sift && setup.text_count && (frame->flags & MON_FRAME_TEXTS))
 			mon_forget_texts(thread, index);

@@ -30,6 +30,16 @@ enum mon_reason {
 	MON_REASON_COUNT /* array bound; slot 0 is unused */
 };
 
+/* Which returned values say that a call failed. The first three look at the low 32 bits. */
+enum mon_failed_if {
+	MON_FAILED_NEVER,
+	MON_FAILED_NEGATIVE,   /* ret<0 */
+	MON_FAILED_ZERO,       /* ret==0 */
+	MON_FAILED_NOT_ZERO,   /* ret!=0 */
+	MON_FAILED_NEGATIVE64, /* ret64<0 */
+	MON_FAILED_IFS
+};
+
 /*
  * One for each function and CPU, at index function * cpu_count + cpu. Every field but min, max
  * and recent_max is a sum over the life of the run; updates are atomic because a program can be
@@ -44,7 +54,7 @@ enum mon_reason {
 struct mon_counters {
 	__u64 calls;
 	__u64 returns; /* finished calls: what total, self, min, max and the histogram are of */
-	__u64 failed;
+	__u64 failed;  /* returned what the function's enum mon_failed_if says */
 	__u64 total_ns;
 	__u64 self_ns;
 	__u64 min_ns; /* 0: none yet; a call of 0 ns counts as 1 */

@@ -31,16 +31,6 @@ enum mon_policy_flag {
 	MON_POLICY_KEEP_FAILED = 1 << 2, /* every call that `failed_if` says, weight 1 */
 };
 
-/* Which returned values say that a call failed. The first three look at the low 32 bits. */
-enum mon_failed_if {
-	MON_FAILED_NEVER,
-	MON_FAILED_NEGATIVE,   /* ret<0 */
-	MON_FAILED_ZERO,       /* ret==0 */
-	MON_FAILED_NOT_ZERO,   /* ret!=0 */
-	MON_FAILED_NEGATIVE64, /* ret64<0 */
-	MON_FAILED_IFS
-};
-
 /* One for each function, index = attach cookie. */
 struct mon_policy {
 	/*

@@ -30,8 +30,12 @@ static __always_inline void mon_mark(__u32 function, __u32 mark)
 		__sync_fetch_and_or(marks, mark);
 }
 
-/* At entry: the flags of its frame (enum mon_frame_flag), or MON_SIFT_SKIP. */
-static __always_inline __u32 mon_sift(__u32 function, __u32 weight)
+/*
+ * At entry: the flags of its frame (enum mon_frame_flag), or MON_SIFT_SKIP. Global functions, here
+ * and below, because the verifier walks those once and not once for each way that leads to them;
+ * what they say is any number to it, so the ways meet again behind them.
+ */
+__noinline __u32 mon_sift(__u32 function, __u32 weight)
 {
 	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
 
@@ -47,29 +51,54 @@ static __always_inline __u32 mon_sift(__u32 function, __u32 weight)
 	return MON_SIFT_SKIP;
 }
 
+/* When the frame below this one began; 0: there is none, and nobody knows what is around. */
+static __always_inline __u64 mon_outer_ns(struct mon_thread *thread, __u32 index)
+{
+	return index ? mon_frame_at(thread, index - 1)->start_ns : 0;
+}
+
 /* A call of which nobody knows may be between this one and the frame below it. */
 static __always_inline void mon_doubt_caller(struct mon_thread *thread, __u32 index,
 					     struct mon_call *call)
 {
-	__u64 until_ns = *(volatile __u64 *)&live.skipped_until_ns, outer_ns = 0;
-
-	if (index)
-		outer_ns = mon_frame_at(thread, index - 1)->start_ns;
-	if (outer_ns >= until_ns)
+	if (mon_outer_ns(thread, index) >= *(volatile __u64 *)&live.skipped_until_ns)
 		return;
 	call->flags |= MON_CALL_CALLER_UNKNOWN;
 	call->caller = MON_FUNCTION_NONE;
 }
 
-/* At return; the same of what it called. */
+/* At return: enum mon_call_doubt. */
+__noinline __u32 mon_doubts(__u32 function, __u64 start_ns, __u64 outer_ns)
+{
+	__u64 until_ns = *(volatile __u64 *)&live.skipped_until_ns;
+	__u32 doubts = 0;
+
+	if (outer_ns < until_ns)
+		doubts = MON_CALL_CALLER_UNKNOWN;
+	if (start_ns < until_ns) {
+		doubts |= MON_CALL_SELF_UNKNOWN;
+		mon_mark(function, MON_MARK_SELF_UNKNOWN);
+	}
+	return doubts;
+}
+
 static __always_inline void mon_doubt(struct mon_thread *thread, __u32 index, struct mon_call *call)
 {
-	mon_doubt_caller(thread, index, call);
-	if (call->start_ns >= *(volatile __u64 *)&live.skipped_until_ns)
-		return;
-	call->flags |= MON_CALL_SELF_UNKNOWN;
-	call->child_ns = 0;
-	mon_mark(call->function, MON_MARK_SELF_UNKNOWN);
+	__u32 doubts = mon_doubts(call->function, call->start_ns, mon_outer_ns(thread, index));
+
+	call->flags = doubts;
+	/* Without a branch: two ways each would be four behind here. */
+	call->caller |= -(doubts / MON_CALL_CALLER_UNKNOWN & 1);
+	call->child_ns &= (doubts / MON_CALL_SELF_UNKNOWN & 1) - 1ull;
+}
+
+static __always_inline void mon_count_sifted(struct mon_counters *count,
+					     const struct mon_call *call, bool weighed)
+{
+	__u64 known = (call->flags / MON_CALL_SELF_UNKNOWN & 1) - 1ull; /* all bits, or none */
+
+	mon_count_return(count, call->function, call->duration_ns,
+			 (call->duration_ns - call->child_ns) & known, weighed ? call->weight : 1);
 }
 
 static __always_inline bool mon_has_failed(__u32 failed_if, __u64 ret)
@@ -89,36 +118,30 @@ static __always_inline bool mon_has_failed(__u32 failed_if, __u64 ret)
 }
 
 /*
- * Counts a return, and says by call->weight what becomes of the call. Slow and failed calls are a
- * group of their own, kept whole: each weighs 1, whether or not it had been chosen with another
- * weight, for which the calls that are neither stand. So no call stands for one that is kept.
+ * What becomes of a call that returned: the weight it is kept with, 0 if it is not. Slow and failed
+ * calls are a group of their own, kept whole: each weighs 1, whether or not it had been chosen with
+ * another weight, for which the calls that are neither stand. So no call stands for one that is
+ * kept. @fate: enum mon_frame_flag.
  */
-static __always_inline void mon_judge(struct mon_counters *count, __u32 fate, __u64 ret,
-				      struct mon_call *call)
+__noinline __u32 mon_judge(__u32 function, __u32 fate, __u32 weight, __u64 duration_ns, __u64 ret)
 {
-	__u32 times = fate & MON_FRAME_WEIGHED ? call->weight : 1;
-	struct mon_policy *policy;
+	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
+	struct mon_counters *count = mon_counters_of(function);
 	bool failed;
 
-	mon_count_return(count, call->function, call->duration_ns,
-			 call->flags & MON_CALL_SELF_UNKNOWN ? 0
-							     : call->duration_ns - call->child_ns,
-			 times);
-	if (!setup.judge)
-		return;
-	policy = bpf_map_lookup_elem(&policies, &call->function);
-	if (!policy)
-		return;
+	if (!policy || !count)
+		return weight;
 	failed = mon_has_failed(policy->failed_if, ret);
 	if (failed)
-		__sync_fetch_and_add(&count->failed, times);
+		__sync_fetch_and_add(&count->failed, fate & MON_FRAME_WEIGHED ? weight : 1);
 	if (!(fate & MON_FRAME_AWAITED))
-		return;
-	if ((policy->slow_ns && call->duration_ns >= policy->slow_ns) ||
+		return weight;
+	if ((policy->slow_ns && duration_ns >= policy->slow_ns) ||
 	    (failed && (policy->flags & MON_POLICY_KEEP_FAILED)))
-		call->weight = 1;
-	else if (!call->weight)
+		weight = 1;
+	else if (!weight)
 		__sync_fetch_and_add(&count->sampled_out, 1);
+	return weight;
 }
 
 /* A late CPU may still count in the second before: it is a second's end, not a wall. */

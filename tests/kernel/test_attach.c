@@ -273,9 +273,28 @@ static void bad_input_gets_one_sentence_and_leaves_nothing(void **state)
 	REFUSED(3, "does not map that library", "libnone:f", "--", "sleep", "100");
 	REFUSED(5, "not an ELF file", "-b", "/etc/passwd");
 	REFUSED(5, "is a directory", "-p", pid, "watched_*", "-o", "/");
+	REFUSED(2, "in this mode", "-p", pid, "--failed", "ret<0", "--stats", "counts", "--mode",
+		"multi", "watched_*");
+	REFUSED(2, "with -c", "-p", pid, "--failed", "ret<0", "--stats", "counts", "-c",
+		"watched_*");
 	/* None of it hurt the target. */
 	target_go(target);
 	assert_int_equal(target_done(target), 23);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* Where a return probe could end the target, nobody can know how a call ended. */
+static void hazard_refuses_what_wants_returns(void **state)
+{
+	struct target *target = target_start("ucontext", NULL);
+	char pid[16];
+
+	(void)state;
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	REFUSED(2, "switches stacks", "-p", pid, "--keep-slow", "5ms", "watched_*");
+	REFUSED(2, "--force-returns", "-p", pid, "--failed", "watched_*=ret<0", "watched_*");
+	target_go(target);
+	(void)target_done(target);
 	assert_int_equal(target_finish(target), 0);
 }
 
@@ -416,6 +435,7 @@ int main(void)
 		TEST(K05_exception_target_lives),
 		TEST(runs_append_and_belong_to_whoever_asked),
 		TEST(bad_input_gets_one_sentence_and_leaves_nothing),
+		TEST(hazard_refuses_what_wants_returns),
 		TEST(P08_two_monitors_one_output),
 		TEST(K23_forked_child_is_foreign_and_said),
 		TEST(a_command_is_watched_from_its_first_call),

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
 #include "tests/harness/scratch.h"
@@ -262,6 +263,76 @@ static void statistics_only(void **state)
 		    of("total_ns", "watched_call") - of("total_ns", "watched_inner"));
 }
 
+static int64_t in_ledger(const char *function, const char *reason)
+{
+	char sql[512];
+
+	(void)snprintf(
+		sql, sizeof(sql),
+		"SELECT coalesce(sum(l.count),0) FROM ledger l JOIN reason r ON "
+		"r.id=l.reason_id JOIN function f ON f.id=l.function_id WHERE f.name='%s' AND "
+		"r.name='%s'",
+		function, reason);
+	return db_int(database, sql);
+}
+
+/* watched_fails returns -1 for each odd argument; the others return what is not negative. */
+static void failed_calls(void **state)
+{
+	struct target *target = target_start("arguments", MANY_TEXT, NULL);
+	struct monitor *monitor = monitor_attach(
+		target, database, "--mode", MODE(state), "--sample", "1/1000", "--args", "1",
+		"--failed", "watched_f*=ret<0", "--keep-failed", "watched_*", NULL);
+
+	run(target, monitor, MANY);
+	assert_int_equal(of("failed", "watched_fails"), MANY / 2);
+	assert_int_equal(count_calls("watched_fails", "ret_int=-1 AND arg1%2=1 AND weight=1"),
+			 MANY / 2);
+	assert_int_equal(count_calls("watched_fails", "ret_int<>-1 AND weight<>1000"), 0);
+	assert_int_equal(of("failed IS NULL", "watched_wide"), 1);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM function WHERE failed_if='ret<0'"),
+			 1);
+	assert_int_equal(db_int(database, "SELECT sum(i.failed) FROM function_interval i JOIN "
+					  "function f ON f.id=i.function_id WHERE "
+					  "f.name='watched_fails'"),
+			 MANY / 2);
+}
+
+/* Every call takes longer than 1 ns, so all of the one function are slow and none of the other. */
+static void slow_calls(void **state)
+{
+	struct target *target = target_start("calls", NULL);
+	struct monitor *monitor = monitor_attach(target, database, "--mode", MODE(state),
+						 "--sample", "1/1000000", "--keep-slow", "24h",
+						 "--keep-slow", "*_call=1ns", "watched_*", NULL);
+
+	run(target, monitor, CALLS);
+	assert_int_equal(count_calls("watched_call", "weight=1 AND duration_ns>0"), CALLS);
+	assert_int_equal(in_ledger("watched_inner", "sampled_out") + of("stored", "watched_inner"),
+			 CALLS);
+}
+
+/* At most a cap in each second of the clock that the calls touch, and the rest is counted. */
+static void capped(void **state)
+{
+	struct target *target = target_start("calls", MANY_TEXT, NULL);
+	struct monitor *monitor = monitor_attach(
+		target, database, "--mode", MODE(state), "--sample", "1", "--max-records-per-sec",
+		"1000", "--max-records-per-sec", "*_inner=100", "watched_*", NULL);
+	mon_ns from_ns = mon_clock_now(&mon_clock_system);
+	int64_t inner, kept, seconds;
+
+	run(target, monitor, MANY);
+	seconds = (int64_t)(mon_clock_now(&mon_clock_system) / MON_NS_PER_S -
+			    from_ns / MON_NS_PER_S + 1);
+	inner = of("stored", "watched_inner");
+	kept = inner + of("stored", "watched_call");
+	assert_int_equal(in_ledger("watched_inner", "rate_cap"), MANY - inner);
+	assert_true(inner >= 100 && inner <= 100 * seconds);
+	assert_int_equal(in_ledger("watched_call", "rate_cap"), MANY - (kept - inner));
+	assert_true(kept >= 1000 && kept <= 1000 * seconds);
+}
+
 static void a_rounded_rate_is_said(void **state)
 {
 	struct target *target = target_start("calls", MANY_TEXT, NULL);
@@ -290,6 +361,9 @@ int main(int argc, char **argv)
 		{"counts_only_without_records", counts_only_without_records},
 		{"counts_with_a_sample", counts_with_a_sample},
 		{"statistics_only", statistics_only},
+		{"failed_calls", failed_calls},
+		{"slow_calls", slow_calls},
+		{"capped", capped},
 	};
 	static struct CMUnitTest tests[MON_ARRAY_COUNT(rows) * MON_ARRAY_COUNT(modes)];
 	static char names[MON_ARRAY_COUNT(tests)][64];

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "control/rules.h"
 #include "tests/harness/stderr.h"
 
 #include <stdio.h>
@@ -64,11 +65,46 @@ static void bytes_to_capture(void **state)
 		"3 captured arguments leave room for --capture-bytes 622 at most");
 }
 
+static void kept_calls(void **state)
+{
+	(void)state;
+	refused("--keep-slow 5",
+		"--keep-slow wants a time up to 24h like 5ms, or GLOB=5ms, not 5;");
+	refused("--keep-slow f=0ms", "not f=0ms;");
+	refused("--failed f=ret>0", "--failed wants GLOB=ret<0, ret==0, ret!=0 or ret64<0, not");
+	refused("--keep-failed", "--keep-failed wants --failed GLOB=EXPR");
+	refused("--keep-slow 5ms --stats counts", "which --stats counts does not follow");
+	refused("--stats counts --failed ret<0 --keep-failed",
+		"which --stats counts does not follow");
+	refused("--keep-slow f=5ms -c", "want records, which -c does not keep");
+	refused("--failed ret<0 --keep-failed -c", "want records, which -c does not keep");
+	refused("--max-records-per-sec x", "wants N (all functions together) or GLOB=N");
+	refused("--max-records-per-sec f=1000000001", "not f=1000000001;");
+}
+
+/* One more than there is room for. */
+static void too_many_rules(void **state)
+{
+	char *argv[2 * MON_RULES_MAX + 6] = {(char *)"attach", (char *)"-p", (char *)"1"};
+	int argc = 3;
+
+	(void)state;
+	for (int i = 0; i <= MON_RULES_MAX; i++) {
+		argv[argc++] = (char *)"--keep-slow";
+		argv[argc++] = (char *)"5ms";
+	}
+	listen_to_stderr();
+	assert_int_equal(mon_cli_attach(argc, argv), MON_EXIT_USAGE);
+	assert_non_null(strstr(heard(), "at most 64 rules of --keep-slow;"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arguments_to_capture),
 		cmocka_unit_test(bytes_to_capture),
+		cmocka_unit_test(kept_calls),
+		cmocka_unit_test(too_many_rules),
 	};
 
 	return cmocka_run_group_tests_name("cli/cmd_attach", tests, NULL, NULL);

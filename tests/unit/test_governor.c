@@ -25,7 +25,7 @@ struct model {
 	struct mon_governor *governor;
 	uint32_t count;
 	double rate[FUNCTIONS_MAX]; /* calls by second of own CPU time */
-	bool stepped[FUNCTIONS_MAX];
+	uint8_t stepped[FUNCTIONS_MAX]; /* 1: MON_GOVERNOR_STEPPED */
 	double truth[FUNCTIONS_MAX]; /* calls, seen or not */
 	struct mon_governor_counts counts[FUNCTIONS_MAX];
 	struct mon_trap_cost cost; /* the true one */
@@ -311,7 +311,7 @@ static void test_random_loads(void **state)
 static void test_memory_is_the_budgets(void **state)
 {
 	const struct mon_governor_config config = {.limit = 0.1};
-	static const bool stepped[FUNCTIONS_MAX];
+	static const uint8_t stepped[FUNCTIONS_MAX];
 	struct mon_governor *governor;
 	struct mon_budget *budget;
 

@@ -81,6 +81,31 @@ static void an_interval_a_second(void **state)
 	mon_ledger_free(ledger);
 }
 
+/* What was ever true of a function's times stays so, in each row that follows. */
+static void marks_stay(void **state)
+{
+	struct mon_ledger *ledger;
+	struct mon_tick tick;
+	struct mon_total total;
+
+	(void)state;
+	memset(histogram, 0, sizeof(histogram));
+	assert_int_equal(mon_ledger_new(1, START, NULL, &ledger), 0);
+	update(ledger, 5, 0);
+	mon_ledger_total(ledger, 0, &total);
+	assert_int_equal(total.marks, 0);
+	/* A function of which nothing returned yet has no buckets, and may have marks. */
+	histogram[MON_HISTOGRAM_MARKS] = MON_MARK_ESTIMATED;
+	update(ledger, 6, 1);
+	histogram[MON_HISTOGRAM_MARKS] = MON_MARK_SELF_UNKNOWN;
+	update(ledger, 7, 2);
+	histogram[MON_HISTOGRAM_MARKS] = 0;
+	take(ledger, START + MON_NS_PER_S, false, &tick);
+	assert_int_equal(tick.totals[0].marks, MON_MARK_ESTIMATED | MON_MARK_SELF_UNKNOWN);
+	assert_int_equal(tick.intervals[0].marks, MON_MARK_ESTIMATED | MON_MARK_SELF_UNKNOWN);
+	mon_ledger_free(ledger);
+}
+
 /* The database is another file: totals and ledger rows once more, and no interval twice. */
 static void a_new_file_is_told_all_again(void **state)
 {
@@ -708,6 +733,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_interval_a_second),
+		cmocka_unit_test(marks_stay),
 		cmocka_unit_test(a_new_file_is_told_all_again),
 		cmocka_unit_test(what_was_not_committed_comes_again),
 		cmocka_unit_test(a_bucket_ahead_of_its_counters_is_not_lost),

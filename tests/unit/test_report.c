@@ -469,6 +469,47 @@ static void a_killed_run_is_told_from_a_running_one(void **state)
 	assert_int_equal(unlink(lock_path), 0);
 }
 
+/* Times of sampled calls are estimates and say so; what is not known is a dash; calls are exact. */
+static void estimated_times(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *callers = NULL;
+	MON_FREE char *json = NULL;
+	struct mon_error error;
+
+	(void)state;
+	run_sql(database, "UPDATE function_total SET estimated=1, self_ns=NULL WHERE function_id=1;"
+			  "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
+	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
+	assert_non_null(strstr(text, "2,943,600   98,120   ~13.1s        -  ~4.45us"));
+	assert_non_null(strstr(text, "\n~ times: estimated from the sampled calls"));
+	assert_int_equal(report((struct mon_report_options){.callers = true}, &callers, &error), 0);
+	assert_non_null(strstr(callers, "\n?       lookup()"));
+	assert_int_equal(
+		report((struct mon_report_options){.format = MON_REPORT_JSON}, &json, &error), 0);
+	assert_non_null(strstr(json, "\"self_ns\": null"));
+	assert_non_null(strstr(json, "\"times_estimated\": true"));
+	sqlite3_close(database);
+}
+
+/* A file of minor 0 has no such column. */
+static void a_file_of_before(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *old = NULL;
+	struct mon_error error;
+
+	(void)state;
+	assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+	run_sql(database, "DROP VIEW functions; DROP VIEW unbalanced;"
+			  "ALTER TABLE function_total DROP COLUMN estimated");
+	assert_int_equal(report((struct mon_report_options){0}, &old, &error), 0);
+	assert_string_equal(old, text);
+	sqlite3_close(database);
+}
+
 static void reads_while_another_writes(void **state)
 {
 	sqlite3 *database = open_fixture();
@@ -556,6 +597,8 @@ int main(void)
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
+		cmocka_unit_test(estimated_times),
+		cmocka_unit_test(a_file_of_before),
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),

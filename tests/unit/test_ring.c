@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/cleanup.h"
 #include "pipeline/ring.h"
 
 #include <errno.h>
@@ -305,42 +304,6 @@ static int verdict(struct fake *fake, const void *data, uint32_t length)
 	return record.invalid;
 }
 
-/* One way to end without a return at most; what is not known is known to be not known. */
-static void test_doubts(void **state)
-{
-	static const struct {
-		uint16_t flags;
-		uint32_t caller;
-		uint64_t duration_ns, child_ns;
-		int verdict;
-	} cases[] = {
-		{MON_CALL_SELF_UNKNOWN, 0, 5, 0, 0},
-		{MON_CALL_SELF_UNKNOWN, 0, 5, 1, EPROTO},
-		{MON_CALL_CALLER_UNKNOWN, MON_FUNCTION_NONE, 5, 1, 0},
-		{MON_CALL_CALLER_UNKNOWN, 0, 5, 1, EPROTO},
-		{MON_CALL_DOUBTS, MON_FUNCTION_NONE, 5, 0, 0},
-		{MON_CALL_UNWOUND | MON_CALL_CALLER_UNKNOWN, MON_FUNCTION_NONE, 0, 0, 0},
-		{MON_CALL_UNWOUND | MON_CALL_CALLER_UNKNOWN, MON_FUNCTION_NONE, 1, 0, EPROTO},
-		{MON_CALL_UNWOUND | MON_CALL_SELF_UNKNOWN, MON_FUNCTION_NONE, 0, 0, EPROTO},
-	};
-	struct fake fake;
-
-	(void)state;
-	fake_open(&fake, 0, 0);
-	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
-		struct mon_call_event call = good_call();
-
-		call.flags = cases[i].flags;
-		call.caller = cases[i].caller;
-		call.duration_ns = cases[i].duration_ns;
-		call.child_ns = cases[i].child_ns;
-		call.ret = 0;
-		if (verdict(&fake, &call, MON_CALL_EVENT_BARE_BYTES) != cases[i].verdict)
-			fail_msg("case %zu", i);
-	}
-	fake_close(&fake);
-}
-
 static void test_flags(void **state)
 {
 	struct fake fake;
@@ -352,7 +315,7 @@ static void test_flags(void **state)
 		uint32_t ends = flags & ~(uint32_t)MON_CALL_CALLER_UNKNOWN;
 		bool fine = (ends & (ends - 1)) == 0 && ends <= MON_CALL_IN_FLIGHT;
 
-		if (!(flags & MON_CALL_UNFINISHED)) /* test_doubts */
+		if (!(flags & MON_CALL_UNFINISHED)) /* test_record */
 			continue;
 		call.flags = (uint16_t)flags;
 		call.caller = MON_FUNCTION_NONE;
@@ -796,7 +759,6 @@ int main(void)
 		cmocka_unit_test(test_discarded_gives_space_back),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_doubts),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_hostile_lengths),

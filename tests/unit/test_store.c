@@ -71,6 +71,86 @@ static void a_run_is_written_and_read_back(void **state)
 	assert_int_equal(db_int(store_path, "PRAGMA application_id"), 0x4d6f6e62);
 }
 
+/* What is estimated or not known is not told as if it were; what fails is told where asked for. */
+static void marks_and_failures_of_totals(void **state)
+{
+	struct mon_store *store = store_begun();
+	const struct mon_total totals[] = {
+		{.function = 0,
+		 .calls = 9,
+		 .returns = 9,
+		 .failed = 2,
+		 .total_ns = 90,
+		 .self_ns = 80},
+		{.function = 1, .calls = 9, .marks = MON_MARK_ESTIMATED, .failed = 2},
+		{.function = 2,
+		 .calls = 9,
+		 .returns = 10,
+		 .total_ns = 90,
+		 .self_ns = 80,
+		 .marks = MON_MARK_ESTIMATED | MON_MARK_SELF_UNKNOWN},
+	};
+	const struct mon_interval intervals[] = {
+		{.function = 0, .start_ns = STARTED_NS, .calls = 9, .returns = 9, .self_ns = 80},
+		{.function = 2,
+		 .start_ns = STARTED_NS,
+		 .calls = 9,
+		 .returns = 9,
+		 .self_ns = 80,
+		 .max_ns = 7,
+		 .marks = MON_MARK_SELF_UNKNOWN},
+	};
+	const struct mon_tick tick = {.at_ns = STARTED_NS + 9,
+				      .totals = totals,
+				      .total_count = 3,
+				      .intervals = intervals,
+				      .interval_count = 2};
+	const struct mon_batch batch = {.tick = &tick};
+
+	(void)state;
+	store_push(store, &batch, 0);
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM function_total WHERE failed IS "
+					    "NULL"),
+			 3);
+	assert_int_equal(
+		db_int(store_path,
+		       "SELECT count(*) FROM functions WHERE (id=1 AND estimated=0 AND self_ns=80) "
+		       "OR (id=2 AND estimated=1 AND self_ns IS NULL) OR (id=3 AND estimated=1 "
+		       "AND self_ns IS NULL AND total_ns=90)"),
+		3);
+	assert_int_equal(db_int(store_path, "SELECT sum(self_ns) FROM function_interval"), 80);
+	assert_int_equal(db_int(store_path, "SELECT max(max_ns) FROM function_interval"), 7);
+}
+
+/* A file of minor 0, with a run in it: a new run gives it the columns, and the old rows stay. */
+static void columns_are_appended_to_a_file_of_before(void **state)
+{
+	const struct mon_total total = {.function = 0, .calls = 9, .marks = MON_MARK_ESTIMATED};
+	const struct mon_tick tick = {.at_ns = STARTED_NS + 9, .totals = &total, .total_count = 1};
+	const struct mon_batch batch = {.tick = &tick};
+	struct mon_store *store = store_begun();
+
+	(void)state;
+	store_push(store, &batch, 0);
+	store_end(store);
+	store_execute("DROP VIEW functions; DROP VIEW unbalanced;"
+		      "ALTER TABLE function_total DROP COLUMN estimated;"
+		      "UPDATE meta SET value=0 WHERE key='minor'");
+	for (int i = 0; i < 2; i++) {
+		store = store_begun();
+		store_push(store, &batch, 0);
+		store_end(store);
+	}
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 1);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM function_total WHERE estimated"),
+			 2);
+	assert_int_equal(db_int(store_path,
+				"SELECT count(*) FROM function_total WHERE estimated IS "
+				"NULL AND calls=9"),
+			 1);
+}
+
 static void a_tick_is_written_once_and_may_be_repeated(void **state)
 {
 	struct mon_store *store = store_begun();
@@ -418,6 +498,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_run_is_written_and_read_back),
 		TEST(a_tick_is_written_once_and_may_be_repeated),
+		TEST(marks_and_failures_of_totals),
+		TEST(columns_are_appended_to_a_file_of_before),
 		TEST(runs_follow_each_other_in_one_file),
 		TEST(a_batch_pushed_again_lands_once),
 		TEST(names_of_threads_come_with_their_record),

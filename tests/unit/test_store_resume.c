@@ -151,26 +151,23 @@ static void a_run_that_was_cut_goes_on(void **state)
 	struct mon_ledger *ledger = new_ledger();
 	struct mon_store *store = store_begun();
 	uint64_t calls = 0, kept = 0;
+	struct mon_run_resumed resumed = {0};
 
 	(void)state;
 	print_message("seed %u\n", seed);
 	srand(seed);
 	for (unsigned life = 0; life < 5; life++) {
-		struct mon_run_resumed resumed = {0};
-
 		for (unsigned i = rand() % 6; i > 0; i--) {
 			calls_happen(rand() % 300);
 			tick(store, ledger, false);
 		}
 		/* Counted by the kernel, and nobody is there to see it. */
 		mon_store_free(store);
+		mon_run_resumed_clear(&resumed);
 		mon_ledger_free(ledger);
 		calls_happen(rand() % 300);
 		ledger = new_ledger();
 		store = resume(ledger, &resumed);
-		/* The functions' names must stay until the store goes; here it makes no new file.
-		 */
-		mon_run_resumed_clear(&resumed);
 	}
 	tick(store, ledger, true);
 	for (uint32_t i = 0; i < FUNCTIONS; i++) {
@@ -180,6 +177,7 @@ static void a_run_that_was_cut_goes_on(void **state)
 				 kernel.counters[i].emitted);
 	}
 	store_end(store);
+	mon_run_resumed_clear(&resumed);
 	mon_ledger_free(ledger);
 	assert_int_equal(db_int(store_path, "SELECT sum(calls) FROM function_total"), calls);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call"), kept);

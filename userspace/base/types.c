@@ -15,6 +15,18 @@ const char *mon_mode_name(enum mon_mode mode)
 	return names[mode];
 }
 
+const char *mon_failed_if_name(unsigned failed_if)
+{
+	static const char *const names[MON_FAILED_IFS] = {
+		[MON_FAILED_NEGATIVE] = "ret<0",
+		[MON_FAILED_ZERO] = "ret==0",
+		[MON_FAILED_NOT_ZERO] = "ret!=0",
+		[MON_FAILED_NEGATIVE64] = "ret64<0",
+	};
+
+	return failed_if < MON_FAILED_IFS ? names[failed_if] : NULL;
+}
+
 const char *mon_cost_class_name(enum mon_cost_class cost)
 {
 	switch (cost) {

@@ -40,6 +40,9 @@ struct mon_trap_cost {
 	uint32_t full_ns[2];  /* with the return; the same as above when there are none */
 };
 
+/* enum mon_failed_if as it is written: "ret<0", "ret==0", "ret!=0", "ret64<0"; else NULL. */
+const char *mon_failed_if_name(unsigned failed_if);
+
 struct mon_module {
 	char *path;	 /* as the target sees it */
 	char *open_path; /* how the monitor reaches the same inode (/proc/PID/map_files/…) */
@@ -60,6 +63,7 @@ struct mon_function {
 	const char *source; /* static text: "symtab" or "dynsym" */
 	enum mon_cost_class cost; /* at the probe */
 	const char *placement;	  /* static text: why the probe is where it is, or NULL */
+	const char *failed_if;	  /* static text: what counts as a failure; NULL: nothing does */
 	bool returns;		  /* a return probe is attached too */
 	char *note;		  /* why something about it is special, or NULL */
 	int attach_error;	  /* 0, or the errno that attaching it gave: it is not watched */

@@ -13,6 +13,7 @@
 #include "pipeline/ring.h"
 #include "pipeline/spool.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,47 @@ static int set_sample(struct mon_attach_options *options, const char *value)
 			rule->one_in);
 	config->rule_count++;
 	return 0;
+}
+
+static int add_rule(int result, const char *option, const char *wants, const char *value)
+{
+	char sentence[160];
+
+	if (!result)
+		return 0;
+	if (result == -ENOSPC)
+		(void)snprintf(sentence, sizeof(sentence), "at most %d rules of %s", MON_RULES_MAX,
+			       option);
+	else
+		(void)snprintf(sentence, sizeof(sentence), "%s wants %s, not", option, wants);
+	return usage(sentence, result == -ENOSPC ? NULL : value);
+}
+
+static int set_keep_slow(struct mon_attach_options *options, const char *value)
+{
+	return add_rule(mon_rules_add_slow(&options->config.slow, value), "--keep-slow",
+			"a time up to 24h like 5ms, or GLOB=5ms", value);
+}
+
+static int set_failed(struct mon_attach_options *options, const char *value)
+{
+	return add_rule(mon_rules_add_failed(&options->config.failed, value), "--failed",
+			"GLOB=ret<0, ret==0, ret!=0 or ret64<0", value);
+}
+
+static int set_keep_failed(struct mon_attach_options *options, const char *value)
+{
+	(void)value;
+	options->config.keep_failed = true;
+	return 0;
+}
+
+static int set_max_records(struct mon_attach_options *options, const char *value)
+{
+	return add_rule(
+		mon_rules_add_cap(&options->config.caps, value, &options->config.records_per_s),
+		"--max-records-per-sec",
+		"N (all functions together) or GLOB=N (each that matches), up to 1e9", value);
 }
 
 static int set_args(struct mon_attach_options *options, const char *value)
@@ -387,6 +429,10 @@ static const struct row {
 	{NULL, 'c', false, set_keep_none},
 	{"stats", 0, true, set_stats},
 	{"sample", 0, true, set_sample},
+	{"keep-slow", 0, true, set_keep_slow},
+	{"failed", 0, true, set_failed},
+	{"keep-failed", 0, false, set_keep_failed},
+	{"max-records-per-sec", 0, true, set_max_records},
 	{"args", 0, true, set_args},
 	{"string", 0, true, set_string},
 	{"buffer", 0, true, set_buffer},
@@ -477,6 +523,24 @@ static bool is_rate_fixed(const struct mon_config *config)
 	return false;
 }
 
+/* A slow or failed call is known as such when it returns, and kept as a record. */
+static int check_kept(const struct mon_config *config)
+{
+	if (config->keep_failed && !config->failed.count)
+		return usage("--keep-failed wants --failed GLOB=EXPR, which says what a failure is",
+			     NULL);
+	if (!config->keep_failed && !config->slow.count)
+		return 0;
+	if (config->counts_only)
+		return usage("--keep-slow and --keep-failed want the return of every call, which "
+			     "--stats counts does not follow",
+			     NULL);
+	if (config->keep_none)
+		return usage("--keep-slow and --keep-failed want records, which -c does not keep",
+			     NULL);
+	return 0;
+}
+
 /* What the options are together. */
 static int check(struct mon_config *config)
 {
@@ -486,7 +550,7 @@ static int check(struct mon_config *config)
 		return usage("-p, -b and a command exclude each other", NULL);
 	if (config->max_overhead < 0)
 		config->max_overhead = is_rate_fixed(config) ? 0 : MON_GOVERNOR_LIMIT_DEFAULT;
-	return check_texts(config);
+	return check_kept(config) ? MON_EXIT_USAGE : check_texts(config);
 }
 
 int mon_attach_options_parse(int argc, char **argv, struct mon_attach_options *options_out)

@@ -163,10 +163,13 @@ static void print_rows(const struct mon_view *view, size_t rows, FILE *out)
 		mon_table_text(table, 0, row->name);
 		mon_table_number(table, 1, (uint64_t)(row->calls_per_s + 0.5));
 		if (row->p50_ns || row->max_ns) {
-			mon_table_number(table, 2, row->p50_ns);
-			mon_table_number(table, 3, row->p99_ns);
-			mon_table_number(table, 4, row->max_ns);
-			mon_table_number(table, 5, (uint64_t)row->self_per_s);
+			bool sampled = row->marks & MON_MARK_ESTIMATED;
+
+			mon_table_estimate(table, 2, row->p50_ns, sampled);
+			mon_table_estimate(table, 3, row->p99_ns, sampled);
+			mon_table_estimate(table, 4, row->max_ns, sampled);
+			if (!(row->marks & MON_MARK_SELF_UNKNOWN))
+				mon_table_number(table, 5, (uint64_t)row->self_per_s);
 		}
 		mon_table_number(table, 6, row->open.count);
 		(void)snprintf(kept, sizeof(kept), row->one_in ? "1/%u" : "none", row->one_in);

@@ -27,7 +27,7 @@ struct function {
 	double calls, kept, own_ns; /* smoothed, of the time it was armed */
 	double cost_ns;		    /* since the last look */
 	uint64_t armed_own_ns;	    /* of the run */
-	bool stepped, no_return, windowed;
+	bool stepped, needs_returns, no_return, windowed;
 };
 
 struct candidate {
@@ -60,7 +60,7 @@ uint64_t mon_governor_bytes(uint32_t function_count)
 }
 
 int mon_governor_new(const struct mon_governor_config *config, uint32_t function_count,
-		     const bool *stepped, struct mon_budget *budget,
+		     const uint8_t *traits, struct mon_budget *budget,
 		     struct mon_governor **governor_out)
 {
 	struct mon_governor *governor = calloc(1, sizeof(*governor));
@@ -78,8 +78,10 @@ int mon_governor_new(const struct mon_governor_config *config, uint32_t function
 	governor->budget = budget;
 	governor->count = function_count;
 	governor->calm_wait_ns = MON_GOVERNOR_CALM_NS;
-	for (uint32_t i = 0; i < function_count; i++)
-		governor->functions[i].stepped = stepped[i];
+	for (uint32_t i = 0; i < function_count; i++) {
+		governor->functions[i].stepped = traits[i] & MON_GOVERNOR_STEPPED;
+		governor->functions[i].needs_returns = traits[i] & MON_GOVERNOR_NEEDS_RETURNS;
+	}
 	*governor_out = governor;
 	return 0;
 }
@@ -178,7 +180,8 @@ static uint32_t collect(struct mon_governor *governor, bool returns)
 		struct function *function = &governor->functions[i];
 		double worth = predict(governor, function, function->no_return);
 
-		if (function->windowed || (returns && function->no_return))
+		if (function->windowed ||
+		    (returns && (function->no_return || function->needs_returns)))
 			continue;
 		if (returns)
 			worth -= predict(governor, function, true);

@@ -75,9 +75,14 @@ enum mon_governor_step {
 	MON_GOVERNOR_BEYOND, /* it has done all it can, and the cost is above the limit */
 };
 
-/* @stepped[i]: the probed instruction of function i is single-stepped (or not known). */
+enum mon_governor_trait {
+	MON_GOVERNOR_STEPPED = 1 << 0, /* its probed instruction is single-stepped, or not known */
+	MON_GOVERNOR_NEEDS_RETURNS = 1 << 1, /* its slow or failed calls are kept */
+};
+
+/* @traits: of each function. */
 int mon_governor_new(const struct mon_governor_config *config, uint32_t function_count,
-		     const bool *stepped, struct mon_budget *budget,
+		     const uint8_t *traits, struct mon_budget *budget,
 		     struct mon_governor **governor_out);
 void mon_governor_free(struct mon_governor *governor);
 uint64_t mon_governor_bytes(uint32_t function_count);

@@ -49,6 +49,18 @@ static int measure_traps(struct mon_monitor *monitor, struct mon_error *error)
 	return 0;
 }
 
+/* What is asked of one function decides what the programs must be able to do. */
+static void describe_function(struct mon_monitor *monitor, size_t index,
+			      struct mon_capture_options *options)
+{
+	const struct mon_policy *policy = &monitor->policies[index];
+
+	options->allowance |= !monitor->config.keep_none && monitor->rules[index]->automatic;
+	options->judge |= policy->slow_ns || policy->failed_if;
+	options->caps |= policy->records_per_s > 0;
+	monitor->watched.set.functions[index].failed_if = mon_failed_if_name(policy->failed_if);
+}
+
 static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_config *config = &monitor->config;
@@ -69,11 +81,13 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 				    monitor->returns && monitor->mode == MON_MODE_SESSION,
 		.movable = config->max_overhead > 0 && !config->persist,
 		.own_functions = config->max_overhead > 0 ? MON_TRAP_FUNCTIONS : 0,
+		.caps = config->records_per_s > 0,
+		.records_per_s = config->records_per_s,
 	};
 	int result;
 
 	for (size_t i = 0; i < monitor->watched.set.function_count; i++)
-		options.allowance |= !config->keep_none && monitor->rules[i]->automatic;
+		describe_function(monitor, i, &options);
 	memcpy(options.texts, config->texts, sizeof(options.texts));
 	result = mon_capture_new(&options, &monitor->capture, error);
 	if (result)
@@ -194,6 +208,24 @@ static void choose_returns(struct mon_monitor *monitor)
 	}
 }
 
+/* How a call ended is known of followed returns only. */
+static int check_rules(const struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_config *config = &monitor->config;
+
+	if (monitor->returns || (!config->slow.count && !config->failed.count))
+		return 0;
+	if (config->counts_only)
+		return mon_error_set(error, MON_EXIT_USAGE, EINVAL,
+				     "--failed wants returns, and --stats counts follows none %s: "
+				     "leave one of them out",
+				     config->keep_none ? "with -c" : "in this mode");
+	return mon_error_set(error, MON_EXIT_USAGE, EINVAL,
+			     "--keep-slow and --failed want return probes, and one could end the "
+			     "target (%s): leave them out, or take the risk with --force-returns",
+			     monitor->watched.hazard.why);
+}
+
 /* After the run is in the database: whoever finds the pins finds it there. */
 static int pin(struct mon_monitor *monitor, struct mon_error *error)
 {
@@ -231,6 +263,9 @@ int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error)
 	if (result)
 		return result;
 	choose_returns(monitor);
+	result = check_rules(monitor, error);
+	if (result)
+		return result;
 	result = mon_monitor_plan(monitor, NULL, error);
 	if (!result)
 		result = mon_monitor_make_tables(monitor, error);

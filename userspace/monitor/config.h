@@ -6,6 +6,7 @@
 #include "attach/placement.h"
 #include "base/types.h"
 #include "bpf/event.h"
+#include "control/rules.h"
 #include "control/sampler.h"
 #include "pipeline/store.h"
 
@@ -33,6 +34,9 @@ struct mon_config {
 	uint32_t capture_bytes; /* of each text, at most; bpf/text.h bounds it */
 	struct mon_sample_rule rules[MON_SAMPLE_RULES_MAX];
 	size_t rule_count;
+	struct mon_rules slow, failed, caps; /* --keep-slow, --failed, --max-records-per-sec */
+	bool keep_failed;
+	uint32_t records_per_s; /* of all functions together; 0: no cap */
 	uint64_t budget_bytes, ring_bytes, size_max_bytes; /* 0: default */
 	const char *spool_path;				   /* NULL: beside the output */
 	uint64_t spool_max_bytes;			   /* 0: default */

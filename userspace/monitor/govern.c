@@ -140,11 +140,11 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 		.can_window = !config->persist,
 	};
 	struct mon_govern *govern = calloc(1, sizeof(*govern));
-	MON_FREE bool *stepped = calloc(set->function_count + 1, sizeof(*stepped));
+	MON_FREE uint8_t *traits = calloc(set->function_count + 1, sizeof(*traits));
 	uint64_t per_function = sizeof(*govern->armed) + sizeof(*govern->counts);
 	int result = 0;
 
-	if (!govern || !stepped) {
+	if (!govern || !traits) {
 		free(govern);
 		return -ENOMEM;
 	}
@@ -152,7 +152,12 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 	govern->limit = config->max_overhead;
 	govern->count = (uint32_t)set->function_count;
 	for (uint32_t i = 0; i < govern->count; i++) {
-		stepped[i] = set->functions[i].cost != MON_COST_EMULATED;
+		const struct mon_policy *policy = &monitor->policies[i];
+
+		if (set->functions[i].cost != MON_COST_EMULATED)
+			traits[i] |= MON_GOVERNOR_STEPPED;
+		if (policy->slow_ns || (policy->flags & MON_POLICY_KEEP_FAILED))
+			traits[i] |= MON_GOVERNOR_NEEDS_RETURNS;
 		options.can_lower_rates |= !config->keep_none && monitor->rules[i]->automatic;
 	}
 	govern->counts = mon_budget_calloc(monitor->budget, MON_BUDGET_TOTALS,
@@ -160,7 +165,7 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 	if (!govern->counts)
 		result = -ENOMEM;
 	if (!result)
-		result = mon_governor_new(&options, govern->count, stepped, monitor->budget,
+		result = mon_governor_new(&options, govern->count, traits, monitor->budget,
 					  &govern->governor);
 	if (!result && options.can_window)
 		result = mon_ledger_make_room(monitor->ledger);

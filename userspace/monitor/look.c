@@ -75,6 +75,7 @@ static void add_quantiles(struct mon_view_row *row, struct mon_capture *capture,
 	if (!counters->returns)
 		return;
 	buckets = mon_capture_histogram(capture, row->function);
+	row->marks = __atomic_load_n(&buckets[MON_HISTOGRAM_MARKS], __ATOMIC_RELAXED);
 	for (size_t i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
 		wide[i] = __atomic_load_n(&buckets[i], __ATOMIC_RELAXED);
 	row->p50_ns = mon_histogram_quantile(wide, 0.5, counters->min_ns, counters->max_ns);

@@ -17,6 +17,7 @@ struct mon_view_row {
 	uint32_t function, one_in;	 /* kept: 1 in so many; 0: none */
 	double calls_per_s, self_per_s;	 /* self: ns a second */
 	uint64_t p50_ns, p99_ns, max_ns; /* of the run so far; 0 until a call returned */
+	uint32_t marks;			 /* enum mon_mark: what of it is estimated or unknown */
 	struct mon_open_calls open;
 };
 

@@ -14,10 +14,15 @@
 static struct mon_policy policy_of(const struct mon_monitor *monitor, size_t function,
 				   uint64_t calls_per_s)
 {
+	const struct mon_policy *fixed = &monitor->policies[function];
 	struct mon_policy policy = {.sample = MON_SAMPLE_NONE};
 
 	if (!monitor->config.keep_none)
 		policy = mon_sample_policy(monitor->rules[function], calls_per_s);
+	policy.slow_ns = fixed->slow_ns;
+	policy.records_per_s = fixed->records_per_s;
+	policy.failed_if = fixed->failed_if;
+	policy.flags |= fixed->flags;
 	if (monitor->config.counts_only)
 		policy.flags |= MON_POLICY_NO_RETURN; /* capture/ drops it where it cannot be */
 	return policy;
@@ -156,6 +161,7 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_watched_clear(&monitor->watched);
 	free(monitor->rules);
 	free(monitor->one_in);
+	free(monitor->policies);
 	mon_look_free(monitor->look);
 	if (monitor->stop_fd >= 0)
 		(void)close(monitor->stop_fd);

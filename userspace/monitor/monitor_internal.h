@@ -32,6 +32,7 @@ struct mon_monitor {
 	struct mon_ledger *ledger;
 	struct mon_workers *workers;
 	const struct mon_sample_rule **rules; /* one for each function */
+	struct mon_policy *policies;	      /* the same; what does not change of each */
 	int stop_fd;
 	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
 	mon_wall_ns started_wall_ns;

@@ -62,12 +62,14 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_function_set *set = &monitor->watched.set;
+	const struct mon_config *config = &monitor->config;
 	size_t count = set->function_count;
 	static const struct mon_sample_rule by_auto = {.automatic = true};
 
 	monitor->rules = calloc(count, sizeof(struct mon_sample_rule *));
 	monitor->one_in = calloc(count, sizeof(*monitor->one_in));
-	if (!monitor->rules || !monitor->one_in)
+	monitor->policies = calloc(count, sizeof(*monitor->policies));
+	if (!monitor->rules || !monitor->one_in || !monitor->policies)
 		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
 	for (size_t i = 0; i < count; i++) {
 		monitor->rules[i] =
@@ -75,6 +77,9 @@ int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error
 					     set->functions[i].symbol, set->functions[i].name);
 		if (!monitor->rules[i])
 			monitor->rules[i] = &by_auto;
+		monitor->policies[i] = mon_rules_policy(
+			&config->slow, &config->failed, config->keep_failed, &config->caps,
+			set->functions[i].symbol, set->functions[i].name);
 	}
 	return 0;
 }

@@ -257,6 +257,9 @@ static int read_function(sqlite3_stmt *statement, struct mon_function *function,
 	for (enum mon_cost_class cost = MON_COST_UNKNOWN; cost <= MON_COST_SINGLE_STEP; cost++)
 		if (column_is(statement, 10, mon_cost_class_name(cost)))
 			function->cost = cost;
+	for (unsigned i = 0; i < MON_FAILED_IFS; i++)
+		if (column_is(statement, 12, mon_failed_if_name(i)))
+			function->failed_if = mon_failed_if_name(i);
 	return code;
 }
 
@@ -285,11 +288,11 @@ static int read_functions(struct mon_store *store, struct mon_function_set *set,
 		code = set->functions ? SQLITE_OK : SQLITE_NOMEM;
 	}
 	if (code == SQLITE_OK)
-		code = prepare(
-			store,
-			"SELECT id,module_id,symbol,name,aliases,offset,size,probe_offset,"
-			"source,mode,cost_class,note FROM function WHERE run_id=? ORDER BY id",
-			store->run_id, 0, &statement);
+		code = prepare(store,
+			       "SELECT id,module_id,symbol,name,aliases,offset,size,probe_offset,"
+			       "source,mode,cost_class,note,failed_if FROM function WHERE run_id=? "
+			       "ORDER BY id",
+			       store->run_id, 0, &statement);
 	while (code == SQLITE_OK && (int64_t)set->function_count < count &&
 	       sqlite3_step(statement) == SQLITE_ROW) {
 		struct mon_function *function = &set->functions[set->function_count];

@@ -92,8 +92,9 @@ static int insert_functions(struct mon_store *store, const struct mon_function_s
 	int code =
 		sqlite3_prepare_v2(store->db,
 				   "INSERT INTO function(id,run_id,module_id,symbol,name,"
-				   "aliases,offset,size,probe_offset,source,mode,cost_class,note)"
-				   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+				   "aliases,offset,size,probe_offset,source,mode,cost_class,note,"
+				   "failed_if)"
+				   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
 				   -1, &insert, NULL);
 
 	for (size_t i = 0; code == SQLITE_OK && i < set->function_count; i++) {
@@ -115,6 +116,7 @@ static int insert_functions(struct mon_store *store, const struct mon_function_s
 		bind_text(insert, 11, mon_mode_name(mode));
 		bind_text(insert, 12, mon_cost_class_name(function->cost));
 		bind_text(insert, 13, function->note);
+		bind_text(insert, 14, function->failed_if);
 		(void)sqlite3_step(insert);
 		code = sqlite3_reset(insert);
 	}

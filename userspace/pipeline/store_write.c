@@ -499,37 +499,46 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 {
 	uint64_t estimated = (total->marks & MON_MARK_ESTIMATED) != 0;
 	bool self = !(total->marks & MON_MARK_SELF_UNKNOWN);
+	bool failed = store->functions.functions[total->function].failed_if;
+	char types[] = "iuuuu?u?uubuuu";
 
+	types[5] = failed ? 'u' : 'N';
+	types[7] = self ? 'u' : 'N';
 	/* Without a return there are no times: NULL, not 0. */
 	if (!total->returns)
-		return mon_store_run(store, MON_STORE_TOTAL, "iuuuunnnnnnuuu",
+		memcpy(types + 6, "nnnnn", 5);
+	if (!total->returns)
+		return mon_store_run(store, MON_STORE_TOTAL, types,
 				     store->function_base + total->function, total->wanted_ns,
-				     total->armed_ns, total->calls, total->returns, estimated,
-				     total->wanted_own_ns, total->armed_own_ns);
-	return mon_store_run(store, MON_STORE_TOTAL, self ? "iuuuunuuuubuuu" : "iuuuunuNuubuuu",
-			     store->function_base + total->function, total->wanted_ns,
-			     total->armed_ns, total->calls, total->returns, total->total_ns,
-			     total->self_ns, total->min_ns, total->max_ns,
-			     (const void *)total->histogram, total->histogram_bytes, estimated,
-			     total->wanted_own_ns, total->armed_own_ns);
+				     total->armed_ns, total->calls, total->returns, total->failed,
+				     estimated, total->wanted_own_ns, total->armed_own_ns);
+	return mon_store_run(store, MON_STORE_TOTAL, types, store->function_base + total->function,
+			     total->wanted_ns, total->armed_ns, total->calls, total->returns,
+			     total->failed, total->total_ns, total->self_ns, total->min_ns,
+			     total->max_ns, (const void *)total->histogram, total->histogram_bytes,
+			     estimated, total->wanted_own_ns, total->armed_own_ns);
 }
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
 {
+	char types[] = "iiuuuu?u?ub"; /* failed and self may be unknown */
+
+	types[6] = store->functions.functions[interval->function].failed_if ? 'u' : 'N';
+	types[8] = interval->marks & MON_MARK_SELF_UNKNOWN ? 'N' : 'u';
 	/* Buckets may come without a return: one that ran ahead of its counters. */
 	if (!interval->returns && !interval->histogram_bytes)
-		return mon_store_run(store, MON_STORE_INTERVAL, "iiuuuunnnnn",
-				     store->function_base + interval->function,
-				     mon_store_since(store, interval->start_ns),
-				     interval->length_ns, interval->armed_ns, interval->calls,
-				     interval->returns);
+		memcpy(types + 7, "nnnn", 4);
+	if (!interval->returns && !interval->histogram_bytes)
+		return mon_store_run(
+			store, MON_STORE_INTERVAL, types, store->function_base + interval->function,
+			mon_store_since(store, interval->start_ns), interval->length_ns,
+			interval->armed_ns, interval->calls, interval->returns, interval->failed);
 	return mon_store_run(
-		store, MON_STORE_INTERVAL,
-		interval->marks & MON_MARK_SELF_UNKNOWN ? "iiuuuunuNub" : "iiuuuunuuub",
-		store->function_base + interval->function,
+		store, MON_STORE_INTERVAL, types, store->function_base + interval->function,
 		mon_store_since(store, interval->start_ns), interval->length_ns, interval->armed_ns,
-		interval->calls, interval->returns, interval->total_ns, interval->self_ns,
-		interval->max_ns, (const void *)interval->histogram, interval->histogram_bytes);
+		interval->calls, interval->returns, interval->failed, interval->total_ns,
+		interval->self_ns, interval->max_ns, (const void *)interval->histogram,
+		interval->histogram_bytes);
 }
 
 static int write_tick(struct mon_store *store, const struct mon_tick *tick)

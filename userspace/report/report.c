@@ -340,6 +340,13 @@ static void print_functions(const struct mon_report *report, const struct mon_ta
 			      "%zu more: --all. P90 FAILED KEPT: --wide. One: --function %s\n",
 			      mon_table_rows(table) - shown,
 			      MON_ESCAPED(report->functions.rows[0].name));
+	for (size_t i = 0; i < report->functions.count; i++)
+		if (report->functions.rows[i].estimated) {
+			(void)fputs("~ times: estimated from the sampled calls, only those were "
+				    "followed to their return\n",
+				    report->out);
+			break;
+		}
 	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
 
