@@ -31,8 +31,8 @@
 #define MON_GOVERNOR_CALM_NS (5 * MON_NS_PER_S)
 #define MON_GOVERNOR_PAYBACK_NS (10 * MON_NS_PER_S)
 #define MON_GOVERNOR_RATE_DIVISOR 10
-/* Below this share of one CPU the cost is nobody's business, however little the target does. */
-#define MON_GOVERNOR_NEGLIGIBLE 0.001
+/* Below this share of one CPU the cost is let be, however little the target itself does. */
+#define MON_GOVERNOR_NEGLIGIBLE 0.01
 
 struct mon_budget;
 struct mon_governor;
