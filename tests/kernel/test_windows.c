@@ -242,6 +242,7 @@ static void a_hit_costs_something(void **state)
 	target = target_start("rooms", NULL);
 	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
 	options.own_functions = MON_TRAP_FUNCTIONS;
+	options.allowance = true;
 	options.may_skip_returns = MODE(state) == MON_MODE_SESSION;
 	watch_open(&watch, &options);
 	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
@@ -257,6 +258,7 @@ static void a_hit_costs_something(void **state)
 	watch_close_probes(&watch);
 	watch_check(&watch);
 	assert_int_equal(watch.records[LEAF].finished, 5);
+	assert_int_equal(watch.tasks, 1); /* the child is not one of them */
 }
 
 int main(int argc, char **argv)

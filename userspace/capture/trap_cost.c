@@ -11,7 +11,9 @@
 #include "capture/closer.h"
 #include "capture/link.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,12 +154,44 @@ static int link_own(struct mon_capture *capture, bool at_return, pid_t child,
 	return 0;
 }
 
+/* What bpf/maps.bpf.h has for each function and CPU. */
+struct allowance {
+	uint64_t since_ns;
+	uint32_t kept_run, kept_second;
+};
+
+/*
+ * Hits shall do what those of the run do: draw whether they are kept, look at an allowance that is
+ * used up. None is kept (one in 2^32 would), and the gate is shut in case.
+ */
+static void act_as_sampled(struct mon_capture *capture)
+{
+	struct mon_policy *own = capture->policies + capture->options.function_count;
+	const struct allowance used = {.since_ns = mon_clock_now(&mon_clock_system),
+				       .kept_run = MON_ALLOWANCE_RUN,
+				       .kept_second = MON_ALLOWANCE_SECOND};
+	int map = capture->object.fds[MON_MAP_ALLOWANCES];
+
+	if (map < 0)
+		return;
+	for (uint32_t i = 0; i < FORMS; i++) {
+		uint32_t first = (capture->options.function_count + i) * capture->object.cpu_count;
+
+		for (uint32_t cpu = 0; cpu < capture->object.cpu_count; cpu++)
+			(void)bpf_map_update_elem(map, &(uint32_t){first + cpu}, &used, BPF_ANY);
+		own[i].sample = 1ull << 32;
+		own[i].flags = MON_POLICY_ALLOWANCE;
+	}
+}
+
 /* In session mode one link is both; where no return can be skipped, as a foreigner's it has none. */
 static void skip_returns(struct mon_capture *capture, pid_t child, bool skip)
 {
 	struct mon_policy *own = capture->policies + capture->options.function_count;
-	uint32_t flags = skip ? MON_POLICY_NO_RETURN : 0;
+	uint32_t flags = own[0].flags & ~(uint32_t)MON_POLICY_NO_RETURN;
 
+	if (skip)
+		flags |= MON_POLICY_NO_RETURN;
 	if (capture->options.may_skip_returns)
 		for (size_t i = 0; i < FORMS; i++)
 			__atomic_store_n(&own[i].flags, flags, __ATOMIC_RELEASE);
@@ -173,6 +207,7 @@ static int measure(struct mon_capture *capture, int socket, pid_t child, struct 
 	uint64_t foreign_hits = capture->live->run.foreign_hits;
 	int result = link_own(capture, false, child, probes, count);
 
+	act_as_sampled(capture);
 	if (!result && session)
 		skip_returns(capture, child, true);
 	if (!result)
@@ -218,9 +253,11 @@ int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost 
 	result = child < 0 ? -errno : 0;
 	if (!result) {
 		__atomic_store_n(&capture->live->tgid, (uint32_t)child, __ATOMIC_RELEASE);
+		mon_capture_set_gate(capture, MON_REASON_GATE_CLOSED);
 		result = measure(capture, pair[0], child, probes, &count, &cost);
 	}
 	(void)close(pair[0]);
+	mon_capture_set_gate(capture, 0);
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
 	}
 	__atomic_store_n(&capture->live->tgid, 0, __ATOMIC_RELEASE);
@@ -244,6 +281,7 @@ int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
 		.threads_max = 1,
 		.returns = true,
 		.may_skip_returns = mode == MON_MODE_SESSION,
+		.allowance = true,
 		.own_functions = MON_TRAP_FUNCTIONS,
 	};
 	struct mon_capture *capture = NULL;
