@@ -107,7 +107,8 @@ static void a_scaled_count_is_true(void **state)
 	print_message("limit %s: CPU time +%.1f %%, as it says +%.1f %%, wall time +%.1f %%; "
 		      "armed %.0f %% of the time in %lld windows, count %+.2f %% off\n",
 		      load->limit, 100 * (cpu_s[1] / cpu_s[0] - 1),
-		      (double)db_int(database, "SELECT 1000*probe_cost_ns/own_cpu_ns FROM run") / 10,
+		      (double)db_int(database, "SELECT 1000*probe_cost_ns/own_cpu_ns FROM run") /
+			      10,
 		      100 * (wall_s[1] / wall_s[0] - 1),
 		      100.0 * (double)of(load, "armed_ns") / (double)of(load, "wanted_ns"),
 		      (long long)db_int(database, "SELECT count(*) FROM coverage"), 100 * off);
@@ -219,9 +220,8 @@ static void a_limit_that_is_none_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < MON_ARRAY_COUNT(wrong); i++) {
-		struct monitor *monitor =
-			monitor_start((const char *const[]){"attach", "-p", "1", "--max-overhead",
-							    wrong[i], NULL});
+		struct monitor *monitor = monitor_start((const char *const[]){
+			"attach", "-p", "1", "--max-overhead", wrong[i], NULL});
 
 		assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 2);
 		assert_non_null(strstr(monitor_stderr(monitor), "--max-overhead wants"));
@@ -236,8 +236,7 @@ int main(int argc, char **argv)
 		 .test_func = without_a_limit_every_call_counts},
 		{.name = "below_the_limit_every_call_counts",
 		 .test_func = below_the_limit_every_call_counts},
-		{.name = "a_census_counts_for_a_second",
-		 .test_func = a_census_counts_for_a_second},
+		{.name = "a_census_counts_for_a_second", .test_func = a_census_counts_for_a_second},
 		{.name = "a_census_of_a_command_is_refused",
 		 .test_func = a_census_of_a_command_is_refused},
 		{.name = "a_limit_that_is_none_is_refused",
@@ -248,9 +247,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < LOADS; i++) {
 		(void)snprintf(names[i], sizeof(names[i]), "a_scaled_count_is_true_%s_%s",
 			       loads[i].function, loads[i].mode);
-		tests[OTHERS + i] = (struct CMUnitTest){.name = names[i],
-						   .test_func = a_scaled_count_is_true,
-						   .initial_state = (void *)(uintptr_t)&loads[i]};
+		tests[OTHERS + i] =
+			(struct CMUnitTest){.name = names[i],
+					    .test_func = a_scaled_count_is_true,
+					    .initial_state = (void *)(uintptr_t)&loads[i]};
 	}
 	for (size_t i = 0; i < MON_ARRAY_COUNT(tests); i++) {
 		tests[i].setup_func = setup;

@@ -85,8 +85,7 @@ static void open_window(uint32_t function)
 {
 	mon_ns from_ns = 0;
 
-	assert_int_equal(
-		mon_capture_window_open(watch.capture, &watch.set, function, &from_ns), 0);
+	assert_int_equal(mon_capture_window_open(watch.capture, &watch.set, function, &from_ns), 0);
 	assert_true(from_ns > 0);
 }
 

@@ -54,8 +54,7 @@ int main(int argc, char **argv)
 	target_ready();
 	wall_ns = now_ns(CLOCK_MONOTONIC);
 	cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
-	while (rounds ? calls < rounds
-		      : calls % ROUNDS_BETWEEN_LOOKS || !poll(&line, 1, 0)) {
+	while (rounds ? calls < rounds : calls % ROUNDS_BETWEEN_LOOKS || !poll(&line, 1, 0)) {
 		for (long step = 0; step < steps; step++)
 			__asm__ volatile("" : : "r"(step) : "memory");
 		if (stepped)

@@ -24,9 +24,9 @@
 struct model {
 	struct mon_governor *governor;
 	uint32_t count;
-	double rate[FUNCTIONS_MAX]; /* calls by second of own CPU time */
+	double rate[FUNCTIONS_MAX];	/* calls by second of own CPU time */
 	uint8_t stepped[FUNCTIONS_MAX]; /* 1: MON_GOVERNOR_STEPPED */
-	double truth[FUNCTIONS_MAX]; /* calls, seen or not */
+	double truth[FUNCTIONS_MAX];	/* calls, seen or not */
 	struct mon_governor_counts counts[FUNCTIONS_MAX];
 	struct mon_trap_cost cost; /* the true one */
 	double busy;		   /* share of one CPU; 1: as fast as it can */
@@ -59,11 +59,11 @@ static void begin_with(struct model *model, uint32_t count, bool stepped, double
 	model->now = MON_NS_PER_S;
 	for (uint32_t i = 0; i < count; i++)
 		model->counts[i].armed = true;
-	assert_int_equal(
-		mon_governor_new(&config, count, model->stepped, NULL, &model->governor), 0);
-	assert_false(mon_governor_look(model->governor,
-				       &(struct mon_governor_look){.now = model->now,
-								   .functions = model->counts}));
+	assert_int_equal(mon_governor_new(&config, count, model->stepped, NULL, &model->governor),
+			 0);
+	assert_false(mon_governor_look(
+		model->governor,
+		&(struct mon_governor_look){.now = model->now, .functions = model->counts}));
 }
 
 static void begin(struct model *model, uint32_t count, double limit, bool skip, bool window)
@@ -89,8 +89,7 @@ static void step(struct model *model)
 	for (uint32_t i = 0; i < model->count; i++) {
 		struct mon_governor_order order = mon_governor_order(model->governor, i);
 
-		model->counts[i].armed =
-			!order.windowed || (double)rand() / RAND_MAX < order.share;
+		model->counts[i].armed = !order.windowed || (double)rand() / RAND_MAX < order.share;
 		if (model->counts[i].armed)
 			load += model->rate[i] * hit_ns(model, i, order.no_return) / 1e9;
 	}
@@ -302,7 +301,8 @@ static void test_random_loads(void **state)
 		model.own_ns = model.cost_ns = 0;
 		steps(&model, S(120));
 		overhead = model.cost_ns / model.own_ns;
-		if (overhead > 1.2 * limit && mon_governor_step(model.governor) != MON_GOVERNOR_BEYOND)
+		if (overhead > 1.2 * limit &&
+		    mon_governor_step(model.governor) != MON_GOVERNOR_BEYOND)
 			fail_msg("round %u: cost %.3f, limit %.3f", round, overhead, limit);
 		end(&model);
 	}

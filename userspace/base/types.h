@@ -99,7 +99,8 @@ struct mon_total {
 	uint32_t function;
 	mon_ns wanted_ns; /* how long it should have been watched */
 	mon_ns armed_ns;  /* how long it was */
-	/* The targets' own CPU time (without probes) in the two. 0: not known, no share of the time. */
+	/* The targets' own CPU time (without probes) in the two. 0: not known, no share of the
+	 * time. */
 	uint64_t wanted_own_ns, armed_own_ns;
 	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	const uint8_t *histogram; /* BLOB (base/histogram.h). NULL: no memory; keep the old */

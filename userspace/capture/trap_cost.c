@@ -184,7 +184,8 @@ static void act_as_sampled(struct mon_capture *capture)
 	}
 }
 
-/* In session mode one link is both; where no return can be skipped, as a foreigner's it has none. */
+/* In session mode one link is both; where no return can be skipped, as a foreigner's it has none.
+ */
 static void skip_returns(struct mon_capture *capture, pid_t child, bool skip)
 {
 	struct mon_policy *own = capture->policies + capture->options.function_count;

@@ -319,8 +319,8 @@ static int set_max_overhead(struct mon_attach_options *options, const char *valu
 
 	if (end && *end == '%')
 		end++;
-	if (!end || *end || !(percent == 0 || (percent >= OVERHEAD_PERCENT_MIN &&
-					       percent <= OVERHEAD_PERCENT_MAX)))
+	if (!end || *end ||
+	    !(percent == 0 || (percent >= OVERHEAD_PERCENT_MIN && percent <= OVERHEAD_PERCENT_MAX)))
 		return usage("--max-overhead wants 0 (no limit) or 0.1% to 1000%, not", value);
 	options->config.max_overhead = percent / 100;
 	return 0;

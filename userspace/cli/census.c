@@ -53,10 +53,10 @@ static void print_sum(const struct mon_census *census, size_t called)
 		     "%.1f %% of a CPU",
 		     census->watched.title, called, census->row_count,
 		     mon_format_ns(length, sizeof(length), census->length_ns),
-		     census->returns ? "returns too" : "entries only",
-		     100 * census->sum.of_cpu);
+		     census->returns ? "returns too" : "entries only", 100 * census->sum.of_cpu);
 	if (census->own_ns)
-		(void)printf(", +%.1f %% of what the target takes now", 100 * census->sum.of_target);
+		(void)printf(", +%.1f %% of what the target takes now",
+			     100 * census->sum.of_target);
 	(void)putchar('\n');
 }
 

@@ -98,9 +98,9 @@ static void print_text(const struct mon_status *status, FILE *out)
 			      "returns of %" PRIu32 " functions, %" PRIu32
 			      " armed for a share of the time\n",
 			      100 * status->overhead_now, 100 * status->overhead_limit,
-			      status->own_ns ? 100.0 * (double)status->cost_ns /
-						       (double)status->own_ns
-					     : 0,
+			      status->own_ns
+				      ? 100.0 * (double)status->cost_ns / (double)status->own_ns
+				      : 0,
 			      status->no_return_functions, status->windowed_functions);
 	(void)fprintf(out, "ring     %s of %s\n", bytes(a, status->ring_used_bytes),
 		      bytes(b, status->ring_size_bytes));

@@ -15,12 +15,12 @@
 #include <stdlib.h>
 
 #define SMOOTH_NS ((double)MON_NS_PER_S)
-#define COST_MAX 0.98	   /* of the CPU time: costs are measured, not known */
+#define COST_MAX 0.98 /* of the CPU time: costs are measured, not known */
 #define WINDOW_MEAN_S 0.375
 #define LOOK_LEAST_NS (20 * MON_NS_PER_MS) /* CPU time from which a decision is made */
 #define CALM_WAIT_MAX_NS (160 * MON_NS_PER_S)
 #define ROOM_FOR_WINDOWS 0.8 /* of the limit, at most, is what is always armed */
-#define PAYBACK_FLOOR 0.2 /* of the limit is left while a debt is paid */
+#define PAYBACK_FLOOR 0.2    /* of the limit is left while a debt is paid */
 
 struct function {
 	struct mon_governor_counts before;
@@ -51,7 +51,7 @@ struct mon_governor {
 	mon_ns calm_since_ns; /* 0: it is not */
 	mon_ns calm_wait_ns;  /* longer each time a step back was soon taken again */
 	mon_ns relaxed_ns;
-	double cost_ns, own_ns;	  /* of the run */
+	double cost_ns, own_ns; /* of the run */
 };
 
 uint64_t mon_governor_bytes(uint32_t function_count)
@@ -273,7 +273,8 @@ static bool relax(struct mon_governor *governor)
 
 			for (uint32_t i = 0; i < governor->count; i++) {
 				struct function *function = &governor->functions[i];
-				double more = predict(governor, function, windows && function->no_return);
+				double more =
+					predict(governor, function, windows && function->no_return);
 
 				if (!windows)
 					more -= predict(governor, function, true);
@@ -415,8 +416,8 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 	if (governor->undecided_ns >= (double)LOOK_LEAST_NS ||
 	    passed_ns >= (double)MON_NS_PER_S / 2) {
 		governor->undecided_ns = 0;
-		negligible = governor->recent_cost_ns <
-			     MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns;
+		negligible =
+			governor->recent_cost_ns < MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns;
 		overhead = own_ns > 0 ? cost_ns / own_ns : 0;
 		if (mon_governor_overhead(governor) > overhead)
 			overhead = mon_governor_overhead(governor);

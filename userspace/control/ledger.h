@@ -65,7 +65,8 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 void mon_ledger_set_share(struct mon_ledger *ledger, uint32_t function, mon_ns wanted_ns,
 			  uint64_t wanted_own_ns, uint64_t armed_own_ns);
 
-/* Rows for `coverage`, once make_room was called. -ENOSPC: so many wait already; nothing is added. */
+/* Rows for `coverage`, once make_room was called. -ENOSPC: so many wait already; nothing is added.
+ */
 int mon_ledger_make_room(struct mon_ledger *ledger);
 int mon_ledger_cover(struct mon_ledger *ledger, uint32_t function, mon_ns from_ns, mon_ns to_ns,
 		     const char *why);

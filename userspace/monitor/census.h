@@ -24,7 +24,7 @@ struct mon_census {
 	bool returns; /* full watching has return probes */
 	struct mon_trap_cost cost;
 	mon_ns length_ns;
-	uint64_t own_ns; /* 0: every process of a file, whose CPU time is not known */
+	uint64_t own_ns;	     /* 0: every process of a file, whose CPU time is not known */
 	struct mon_census_row *rows; /* dearest first */
 	size_t row_count;
 	struct mon_census_row sum;

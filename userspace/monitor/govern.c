@@ -119,10 +119,10 @@ static void look(struct mon_govern *govern)
 	/* What it was armed from here on. */
 	for (uint32_t i = 0; i < govern->count; i++)
 		govern->counts[i].armed = govern->armed[i].since_ns != 0;
-	govern->next_look_ns = look.now + (look.now - govern->begun_ns < FIRST_NS &&
-							   govern->look_ns < LOOK_MANY_NS
-						   ? LOOK_FIRST_NS
-						   : govern->look_ns);
+	govern->next_look_ns =
+		look.now + (look.now - govern->begun_ns < FIRST_NS && govern->look_ns < LOOK_MANY_NS
+				    ? LOOK_FIRST_NS
+				    : govern->look_ns);
 }
 
 int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost,
@@ -135,8 +135,8 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 		.cost = *cost,
 		.record_ns = RECORD_NS,
 		.returns = monitor->returns,
-		.can_skip_returns = monitor->mode == MON_MODE_SESSION && monitor->returns &&
-				    !config->keep_none,
+		.can_skip_returns =
+			monitor->mode == MON_MODE_SESSION && monitor->returns && !config->keep_none,
 		.can_window = !config->persist,
 	};
 	struct mon_govern *govern = calloc(1, sizeof(*govern));
@@ -160,8 +160,8 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 			traits[i] |= MON_GOVERNOR_NEEDS_RETURNS;
 		options.can_lower_rates |= !config->keep_none && monitor->rules[i]->automatic;
 	}
-	govern->counts = mon_budget_calloc(monitor->budget, MON_BUDGET_TOTALS,
-					   govern->count * per_function);
+	govern->counts =
+		mon_budget_calloc(monitor->budget, MON_BUDGET_TOTALS, govern->count * per_function);
 	if (!govern->counts)
 		result = -ENOMEM;
 	if (!result)
@@ -183,10 +183,10 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 	(void)!getrandom(&govern->random, sizeof(govern->random), 0);
 	govern->random |= 1;
 	govern->begun_ns = monitor->armed_ns;
-	govern->look_ns = (uint64_t)govern->count * (uint64_t)sysconf(_SC_NPROCESSORS_CONF) >
-					  MANY_COUNTERS
-				  ? LOOK_MANY_NS
-				  : LOOK_NS;
+	govern->look_ns =
+		(uint64_t)govern->count * (uint64_t)sysconf(_SC_NPROCESSORS_CONF) > MANY_COUNTERS
+			? LOOK_MANY_NS
+			: LOOK_NS;
 	look(govern);
 	*govern_out = govern;
 	return 0;
@@ -218,8 +218,7 @@ static void disarmed(struct mon_govern *govern, uint32_t function, mon_ns at_ns,
 static void open_window(struct mon_govern *govern, struct window *window, mon_ns now)
 {
 	struct mon_monitor *monitor = govern->monitor;
-	struct mon_governor_order order =
-		mon_governor_order(govern->governor, window->function);
+	struct mon_governor_order order = mon_governor_order(govern->governor, window->function);
 	mon_ns from_ns;
 	int result;
 
@@ -243,9 +242,9 @@ static void open_window(struct mon_govern *govern, struct window *window, mon_ns
 	govern->armed[window->function].since_ns = from_ns;
 	govern->counts[window->function].armed = true;
 	window->open = true;
-	window->next_ns = from_ns + MON_WINDOW_NS_MIN +
-			  (mon_ns)(random_share(govern) *
-				   (double)(MON_WINDOW_NS_MAX - MON_WINDOW_NS_MIN));
+	window->next_ns =
+		from_ns + MON_WINDOW_NS_MIN +
+		(mon_ns)(random_share(govern) * (double)(MON_WINDOW_NS_MAX - MON_WINDOW_NS_MIN));
 }
 
 static mon_ns pause_ns(struct mon_govern *govern, uint32_t function)
@@ -372,8 +371,9 @@ static void tell(struct mon_govern *govern)
 						 MON_ESCAPED(set->functions[i].name));
 	switch (step) {
 	case MON_GOVERNOR_FREE:
-		mon_log(MON_LOG_INFO, "the target pays less than %s again: everything is watched "
-				      "as before",
+		mon_log(MON_LOG_INFO,
+			"the target pays less than %s again: everything is watched "
+			"as before",
 			limit);
 		break;
 	case MON_GOVERNOR_RATES:

@@ -56,7 +56,7 @@ struct mon_monitor {
 	bool pressed;
 	struct mon_trap_cost trap_cost;
 	struct mon_govern *govern; /* NULL: no limit */
-	uint32_t *one_in; /* what each function's policy keeps now */
+	uint32_t *one_in;	   /* what each function's policy keeps now */
 };
 
 /* The two ways into a run. What fails leaves nothing but what was there. */

@@ -24,8 +24,7 @@ void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now)
 
 		mon_capture_read_counters(monitor->capture, i, &counters, &histogram);
 		mon_govern_account(monitor->govern, i, now, &armed_ns);
-		mon_ledger_update(monitor->ledger, i, &counters, histogram,
-				  armed_ns);
+		mon_ledger_update(monitor->ledger, i, &counters, histogram, armed_ns);
 		mon_govern_share(monitor->govern, i, now);
 	}
 }

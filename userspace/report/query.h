@@ -50,8 +50,8 @@ struct mon_run {
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
 	char *earlier; /* of a further part: ".damaged-1", or what else became of the file before */
 	int64_t part, started_wall_ns;
-	uint64_t length_ns;		  /* until its end, or the last thing written */
-	double overhead_limit;	       /* 0: none, and nothing was measured */
+	uint64_t length_ns;    /* until its end, or the last thing written */
+	double overhead_limit; /* 0: none, and nothing was measured */
 	uint64_t cost_ns, own_cpu_ns;
 	bool ended, complete, superseded; /* superseded: another run came after it */
 };
