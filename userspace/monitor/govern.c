@@ -395,9 +395,12 @@ static void tell(struct mon_govern *govern)
 	case MON_GOVERNOR_BEYOND:
 		if (govern->told != MON_GOVERNOR_BEYOND)
 			mon_log(MON_LOG_WARNING,
-				"the limit of %s cannot be kept: the hits cost %.3g %% of the "
-				"target's CPU time; watch fewer functions",
-				limit, 100 * mon_governor_overhead_of_run(govern->governor));
+				"the limit of %s cannot be kept: hits cost %.3g %% of the "
+				"target's CPU time%s; watch fewer functions",
+				limit, 100 * mon_governor_overhead_of_run(govern->governor),
+				govern->monitor->config.persist
+					? ", and with --persist functions are armed all the time"
+					: "");
 		break;
 	}
 	govern->told = step;
