@@ -121,6 +121,8 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 		__sync_fetch_and_add(&live.run.foreign_hits, 1);
 		return false;
 	}
+	if (setup.movable && !mon_counts_now(cookie))
+		return false;
 	slot = function * setup.cpu_count + cpu;
 	count = bpf_map_lookup_elem(&counters, &slot);
 	if (!count)
@@ -152,7 +154,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	depth = thread->depth;
 	if (depth) {
 		frame = mon_frame_at(thread, depth - 1);
-		if (frame->sp < sp)
+		if (frame->sp < sp || mon_is_cut_off(frame))
 			depth = mon_drop_frames(thread, sp, 0);
 		if (depth && mon_frame_at(thread, depth - 1)->sp == sp && !mon_is_chained(ctx))
 			depth = mon_drop_frames(thread, sp + 1, 0);
@@ -170,6 +172,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	frame->function = function;
 	frame->weight = weight;
 	frame->cpu = cpu;
+	frame->generation = cookie >> 32;
 	frame->flags = fate;
 	wanted = weight || (fate & MON_FRAME_AWAITED);
 	if (setup.arg_count && wanted && mon_keep_arguments(ctx, depth))
@@ -213,7 +216,7 @@ static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, _
 	if (!depth)
 		return -1;
 	frame = mon_frame_at(thread, depth - 1);
-	if (frame->sp < sp) {
+	if (frame->sp < sp || mon_is_cut_off(frame)) {
 		depth = mon_drop_frames(thread, sp, 0);
 		if (!depth)
 			return -1;
@@ -234,6 +237,9 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 	bool has_texts;
 	int index;
 
+	/* Of two overlapping links one must not pop what the other pushed, nor pop twice. */
+	if (setup.movable && !session && !mon_counts_now(bpf_get_attach_cookie(ctx)))
+		return;
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (!thread) {
 		mon_count_orphan();

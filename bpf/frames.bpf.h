@@ -9,6 +9,7 @@
 #ifndef MON_FRAMES_BPF_H
 #define MON_FRAMES_BPF_H
 
+#include "arming.bpf.h"
 #include "emit.bpf.h"
 #include "filter.bpf.h"
 #include "sift.bpf.h"
@@ -51,16 +52,20 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	struct mon_arguments *arguments;
 	struct mon_counters *count;
 	struct mon_frame *frame;
-	bool has_texts;
+	bool has_texts, cut_off;
 	__u32 index;
 
 	if (drop->depth <= drop->keep)
 		return 1;
 	index = (drop->depth - 1) & (MON_FRAMES_MAX - 1);
 	frame = mon_frame_at(thread, index);
-	if (frame->sp >= drop->alive_sp)
+	cut_off = mon_is_cut_off(frame);
+	if (frame->sp >= drop->alive_sp && !cut_off)
 		return 1;
 	drop->depth = index;
+	/* As if it had never been watched: what it called was called by the one around it. */
+	if (cut_off && index)
+		mon_frame_at(thread, index - 1)->child_ns += frame->child_ns;
 	count = mon_counters_of(frame->function);
 	if (!count)
 		return 0;
@@ -84,7 +89,7 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 	call.weight = frame->weight;
 	call.cpu = frame->cpu;
 	call.depth = index;
-	call.flags = drop->flag;
+	call.flags = cut_off ? MON_CALL_UNRETURNED : drop->flag;
 	if (setup.skip_returns)
 		mon_doubt_caller(thread, index, &call);
 	if (setup.arg_count && (frame->flags & MON_FRAME_ARGS)) {
@@ -105,8 +110,8 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 }
 
 /*
- * Drops the newest frames of @depth down to @keep that lie below @alive_sp. Returns how many are
- * left; `thread->depth` is the caller's to set.
+ * Drops the newest frames of @depth down to @keep that lie below @alive_sp or were cut off. Returns
+ * how many are left; `thread->depth` is the caller's to set.
  */
 static __noinline __u32 mon_drop_frames(struct mon_thread *thread, __u64 alive_sp, __u32 keep)
 {

@@ -29,8 +29,8 @@ struct mon_frame {
 	__u32 function;
 	__u32 weight; /* 0: not chosen, counted only */
 	__u16 cpu;
-	__u16 flags; /* enum mon_frame_flag */
-	__u32 reserved;
+	__u16 flags;	  /* enum mon_frame_flag */
+	__u32 generation; /* of the link that saw it begin (bpf/arming.h) */
 };
 
 struct mon_thread {

@@ -13,6 +13,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
+#include "bpf/arming.h"
 #include "bpf/event.h"
 #include "bpf/frames.h"
 #include "bpf/setup.h"
@@ -69,6 +70,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mon_window);
 } windows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mon_arming);
+} armings SEC(".maps");
 
 struct mon_ring_map {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -28,12 +28,12 @@ struct mon_setup {
 	__u8 returns;		 /* frames and durations; else entries only */
 	__u8 filter;		 /* only the processes told; else all */
 	__u8 allowance;		 /* some function is sampled by `auto` */
+	__u8 movable;		 /* functions may change links (bpf/arming.h) */
 	/* Only the sifting programs (bpf/sift.bpf.h) look at these. */
 	__u8 skip_returns; /* some function may have MON_POLICY_NO_RETURN; session mode only */
 	__u8 judge;	   /* of some function slow or failed calls are kept, or failures counted */
 	__u8 caps;	   /* records a second are capped, of some function or of all */
 	__u8 ring_count;   /* 1..MON_SETUP_RINGS_MAX */
-	__u8 reserved;
 	__u32 ring_scale; /* CPU * it >> MON_RING_SCALE_SHIFT: number of the CPU's ring */
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
@@ -67,9 +67,11 @@ struct mon_live {
 	 * which nobody knows. 0: no return was ever skipped, ~0: now is.
 	 */
 	__u64 skipped_until_ns;
+	__u32 cut_off; /* by capture/: some link of a moved function was closed */
+	__u32 reserved;
 };
 
 _Static_assert(sizeof(struct mon_setup) == 112, "layout");
-_Static_assert(sizeof(struct mon_live) == 168, "layout");
+_Static_assert(sizeof(struct mon_live) == 176, "layout");
 
 #endif

@@ -729,9 +729,41 @@ static void reasons_are_the_schemas(void **state)
 	assert_null(mon_reason_name(0));
 }
 
+/* Rows of coverage stay until they are committed, and those of a take do not move meanwhile. */
+static void coverage_waits_for_the_database(void **state)
+{
+	struct mon_ledger *ledger;
+	struct mon_tick tick;
+
+	(void)state;
+	assert_int_equal(mon_ledger_new(1, 0, NULL, &ledger), 0);
+	assert_int_equal(mon_ledger_cover(ledger, 0, 1, 2, "no room"), -ENOSPC);
+	assert_int_equal(mon_ledger_make_room(ledger), 0);
+	assert_int_equal(mon_ledger_cover(ledger, 0, 1, 2, "a"), 0);
+	assert_int_equal(mon_ledger_take(ledger, 10, false, &tick), 0);
+	assert_int_equal(tick.coverage_count, 1);
+	assert_int_equal(mon_ledger_cover(ledger, 0, 3, 5, "b"), 0);
+	assert_int_equal(tick.coverage[0].to_ns, 2);
+	mon_ledger_give_back(ledger);
+	assert_int_equal(mon_ledger_take(ledger, 20, false, &tick), 0);
+	assert_int_equal(tick.coverage_count, 2);
+	assert_int_equal(mon_ledger_cover(ledger, 0, 6, 7, "c"), 0);
+	mon_ledger_commit(ledger);
+	assert_int_equal(mon_ledger_take(ledger, 30, false, &tick), 0);
+	assert_int_equal(tick.coverage_count, 1);
+	assert_int_equal(tick.coverage[0].from_ns, 6);
+	mon_ledger_commit(ledger);
+	for (int i = 0; i < MON_COVERAGE_ROWS_MAX; i++)
+		assert_int_equal(mon_ledger_cover(ledger, 0, (mon_ns)i, (mon_ns)i + 1, "d"), 0);
+	assert_false(mon_ledger_has_room(ledger, 1));
+	assert_int_equal(mon_ledger_cover(ledger, 0, 1, 2, "e"), -ENOSPC);
+	mon_ledger_free(ledger);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(coverage_waits_for_the_database),
 		cmocka_unit_test(an_interval_a_second),
 		cmocka_unit_test(marks_stay),
 		cmocka_unit_test(a_new_file_is_told_all_again),

@@ -136,18 +136,59 @@ static void columns_are_appended_to_a_file_of_before(void **state)
 	store_end(store);
 	store_execute("DROP VIEW functions; DROP VIEW unbalanced;"
 		      "ALTER TABLE function_total DROP COLUMN estimated;"
+		      "ALTER TABLE function_total DROP COLUMN wanted_own_ns;"
+		      "ALTER TABLE function_total DROP COLUMN armed_own_ns;"
+		      "ALTER TABLE run DROP COLUMN overhead_limit;"
+		      "ALTER TABLE run DROP COLUMN probe_cost_ns;"
+		      "ALTER TABLE run DROP COLUMN own_cpu_ns;"
 		      "UPDATE meta SET value=0 WHERE key='minor'");
 	for (int i = 0; i < 2; i++) {
 		store = store_begun();
 		store_push(store, &batch, 0);
 		store_end(store);
 	}
-	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 1);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 2);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM function_total WHERE estimated"),
 			 2);
 	assert_int_equal(db_int(store_path,
 				"SELECT count(*) FROM function_total WHERE estimated IS "
 				"NULL AND calls=9"),
+			 1);
+}
+
+/* A function that was armed for a share of the time: its rows, and what its calls are scaled by. */
+static void shares_of_the_time_and_what_they_cost(void **state)
+{
+	const struct mon_total total = {.function = 1,
+					.wanted_ns = 100,
+					.armed_ns = 40,
+					.wanted_own_ns = 90,
+					.armed_own_ns = 30,
+					.calls = 7};
+	const struct mon_coverage coverage[] = {
+		{.function = 1, .from_ns = STARTED_NS, .to_ns = STARTED_NS + 30, .why = "always"},
+		{.function = 1, .from_ns = STARTED_NS + 50, .to_ns = STARTED_NS + 60, .why = "w"},
+	};
+	const struct mon_tick tick = {.at_ns = STARTED_NS + 100,
+				      .totals = &total,
+				      .total_count = 1,
+				      .coverage = coverage,
+				      .coverage_count = 2,
+				      .overhead = {.limit = 0.05, .cost_ns = 4, .own_ns = 96}};
+	const struct mon_batch batch = {.tick = &tick};
+	struct mon_store *store = store_begun();
+
+	(void)state;
+	store_push(store, &batch, 0);
+	store_push(store, &batch, 0); /* a tick may come again */
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM coverage"), 2);
+	assert_int_equal(db_int(store_path, "SELECT sum(to_ns-from_ns) FROM coverage"), 40);
+	/* 7 calls in 30 of 90: the target's own time counts, not 40 of 100. */
+	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions WHERE calls=7"),
+			 21);
+	assert_int_equal(db_int(store_path, "SELECT overhead_limit=0.05 AND probe_cost_ns=4 AND "
+					    "own_cpu_ns=96 FROM run"),
 			 1);
 }
 
@@ -720,6 +761,7 @@ int main(void)
 		TEST(a_tick_is_written_once_and_may_be_repeated),
 		TEST(marks_and_failures_of_totals),
 		TEST(columns_are_appended_to_a_file_of_before),
+		TEST(shares_of_the_time_and_what_they_cost),
 		TEST(runs_follow_each_other_in_one_file),
 		TEST(a_batch_pushed_again_lands_once),
 		TEST(names_of_threads_come_with_their_record),

@@ -144,6 +144,7 @@ void mon_budget_fail_at(struct mon_budget *budget, uint64_t nth)
 /* Counters and allowance for each CPU, histogram, policy, the window of its cap. */
 #define COUNTERS_BYTES_PER_CPU (128ull + 16)
 #define FUNCTION_BYTES (944ull + 32 + 8)
+#define ARMING_BYTES 16ull
 #define PAGE_BYTES 4096ull
 /* Of each ring beyond the first: its own pages and the kernel's list of the data's. */
 #define RING_EXTRA_BYTES (5 * PAGE_BYTES)
@@ -157,12 +158,14 @@ static uint64_t sum_of(const uint64_t *bytes)
 	return sum;
 }
 
-static uint64_t totals_bytes(uint64_t functions)
+static uint64_t totals_bytes(uint64_t functions, bool governed)
 {
 	uint64_t returned =
 		functions < MON_TOTALS_RETURNED_PLANNED ? functions : MON_TOTALS_RETURNED_PLANNED;
 
-	return functions * (MON_TOTALS_FUNCTION_BYTES + MON_BUDGET_CREDITS_BYTES) +
+	return functions * (MON_TOTALS_FUNCTION_BYTES + MON_BUDGET_CREDITS_BYTES +
+			    (governed ? MON_GOVERNED_FUNCTION_BYTES : 0)) +
+	       MON_COVERAGE_ROWS_MAX * MON_COVERAGE_ROW_BYTES * governed +
 	       returned * MON_TOTALS_RETURNED_BYTES + MON_TOTALS_SPARE_BYTES +
 	       MON_BUDGET_TASKS_BYTES;
 }
@@ -230,13 +233,14 @@ static int plan_with_ring(const struct mon_budget_want *want, uint64_t ring_byte
 	bytes[MON_BUDGET_RING] = plan.rings * plan.ring_bytes;
 	bytes[MON_BUDGET_MAPS] =
 		want->functions * (want->cpus * COUNTERS_BYTES_PER_CPU + FUNCTION_BYTES) +
+		want->governed * (want->functions * ARMING_BYTES + PAGE_BYTES) +
 		4 * PAGE_BYTES + /* each of four arrays is rounded up to a page */
 		(plan.rings - 1) * RING_EXTRA_BYTES + text_bytes(want, &plan.text_calls);
 	bytes[MON_BUDGET_QUEUE] = QUEUE_BYTES + want->print_bytes;
 	bytes[MON_BUDGET_OVERFLOW] = OVERFLOW_BYTES;
 	bytes[MON_BUDGET_SYMBOLS] = want->symbols_bytes;
-	bytes[MON_BUDGET_TOTALS] =
-		totals_bytes(want->functions) + (want->stacks ? MON_BUDGET_STACKS_BYTES : 0);
+	bytes[MON_BUDGET_TOTALS] = totals_bytes(want->functions, want->governed) +
+				   (want->stacks ? MON_BUDGET_STACKS_BYTES : 0);
 	bytes[MON_BUDGET_SQLITE] = MON_BUDGET_SQLITE_BYTES;
 	bytes[MON_BUDGET_SPOOL] = MON_BUDGET_SPOOL_BYTES;
 	without_frames = sum_of(bytes);

@@ -45,7 +45,10 @@ enum mon_budget_part {
  * returned: its buckets, and two BLOBs of ordinary size. The plan keeps room for so many of the
  * second kind; those beyond take what is left, or their histograms are left out.
  */
-#define MON_TOTALS_FUNCTION_BYTES 1088
+#define MON_TOTALS_FUNCTION_BYTES 1128
+#define MON_GOVERNED_FUNCTION_BYTES 192 /* control/governor.c and monitor/govern.c */
+#define MON_COVERAGE_ROWS_MAX 4096	/* waiting for the database; beyond, windows stay shut */
+#define MON_COVERAGE_ROW_BYTES 32
 #define MON_TOTALS_BUCKETS_BYTES 1872
 #define MON_TOTALS_RETURNED_BYTES (MON_TOTALS_BUCKETS_BYTES + 2 * 256)
 #define MON_TOTALS_RETURNED_PLANNED 2048
@@ -89,6 +92,7 @@ struct mon_budget_want {
 	bool frames;	  /* return probes, so frames are kept */
 	bool arguments;
 	bool stacks;
+	bool governed;	     /* --max-overhead */
 	uint64_t text_bytes; /* of the strings and buffers that one open call keeps */
 	uint64_t symbols_bytes;
 	uint64_t print_bytes; /* lines that wait to be printed; 0: none are */

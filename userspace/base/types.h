@@ -34,6 +34,12 @@ enum mon_cost_class {
 };
 const char *mon_cost_class_name(enum mon_cost_class cost); /* NULL, "emulated", "single-step" */
 
+/* What a hit costs the thread that makes it, by the probed instruction. 0: not known. */
+struct mon_trap_cost {
+	uint32_t entry_ns[2]; /* [0] emulated, [1] single-stepped */
+	uint32_t full_ns[2];  /* with the return; the same as above when there are none */
+};
+
 /* enum mon_failed_if as it is written: "ret<0", "ret==0", "ret!=0", "ret64<0"; else NULL. */
 const char *mon_failed_if_name(unsigned failed_if);
 
@@ -93,6 +99,9 @@ struct mon_total {
 	uint32_t function;
 	mon_ns wanted_ns; /* how long it should have been watched */
 	mon_ns armed_ns;  /* how long it was */
+	/* The targets' own CPU time (without probes) in the two. 0: not known, no share of the
+	 * time. */
+	uint64_t wanted_own_ns, armed_own_ns;
 	uint64_t calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	const uint8_t *histogram; /* BLOB (base/histogram.h). NULL: no memory; keep the old */
 	size_t histogram_bytes;
@@ -126,6 +135,19 @@ struct mon_ledger_entry {
 	mon_ns from_ns, to_ns; /* CLOCK_MONOTONIC: first and last tick that saw it grow */
 };
 
+/* A row of `coverage`: a function that is not armed all the time was, from then to then. */
+struct mon_coverage {
+	uint32_t function;
+	mon_ns from_ns, to_ns; /* CLOCK_MONOTONIC */
+	const char *why;       /* static text */
+};
+
+/* What the probes cost the targets so far: columns of `run`. */
+struct mon_overhead {
+	uint64_t cost_ns, own_ns; /* CPU time that hits took, and that the targets took beside it */
+	double limit;		  /* of cost / own; 0: none, and nothing was measured */
+};
+
 /*
  * All that one tick has to write. The arrays and BLOBs belong to the ledger and do not change until
  * it is told that the tick was committed or given back; so another thread may read them.
@@ -140,6 +162,9 @@ struct mon_tick {
 	size_t interval_count;
 	const struct mon_ledger_entry *entries;
 	size_t entry_count;
+	const struct mon_coverage *coverage;
+	size_t coverage_count;
+	struct mon_overhead overhead; /* limit 0: no columns */
 };
 
 #endif

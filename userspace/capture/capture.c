@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "capture/closer.h"
 #include "capture/link.h"
 
 static int map_array(int fd, size_t bytes, void *memory_out, size_t *bytes_out)
@@ -31,7 +32,7 @@ static int map_array(int fd, size_t bytes, void *memory_out, size_t *bytes_out)
 int mon_capture_map_arrays(struct mon_capture *capture)
 {
 	const int *fds = capture->object.fds;
-	size_t functions = capture->options.function_count;
+	size_t functions = (size_t)capture->options.function_count + capture->options.own_functions;
 	size_t histograms = capture->options.returns ? functions : 1;
 	int result;
 
@@ -49,6 +50,9 @@ int mon_capture_map_arrays(struct mon_capture *capture)
 		result = map_array(fds[MON_MAP_HISTOGRAMS],
 				   histograms * sizeof(*capture->histograms), &capture->histograms,
 				   &capture->histograms_bytes);
+	if (!result && capture->options.movable)
+		result = map_array(fds[MON_MAP_ARMINGS], functions * sizeof(*capture->armings),
+				   &capture->armings, &capture->armings_bytes);
 	/* Of a capture that is taken over some may be set. */
 	for (size_t i = 0; !result && i < functions; i++)
 		capture->skipping += (capture->policies[i].flags & MON_POLICY_NO_RETURN) != 0;
@@ -133,6 +137,7 @@ void mon_capture_free(struct mon_capture *capture)
 	if (!capture)
 		return;
 	mon_capture_close_probes(capture, 0);
+	mon_closer_free(capture->closer);
 	mon_capture_close_tracepoints(capture);
 	if (capture->live)
 		(void)munmap(capture->live, capture->live_bytes);
@@ -142,6 +147,8 @@ void mon_capture_free(struct mon_capture *capture)
 		(void)munmap(capture->counters, capture->counters_bytes);
 	if (capture->histograms)
 		(void)munmap(capture->histograms, capture->histograms_bytes);
+	if (capture->armings)
+		(void)munmap(capture->armings, capture->armings_bytes);
 	mon_object_clear(&capture->object);
 	mon_pins_close(capture->pins); /* after everything else: the next one waits for it */
 	free(capture->identity);
@@ -187,6 +194,23 @@ void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
 	counters_out->recent_max_ns = recent_max_ns;
 	if (histogram_out)
 		*histogram_out = mon_capture_histogram(capture, function);
+}
+
+void mon_capture_read_calls(const struct mon_capture *capture, uint32_t function,
+			    uint64_t *calls_out, uint64_t *returns_out, uint64_t *emitted_out)
+{
+	const struct mon_counters *of_cpu =
+		capture->counters + (size_t)function * capture->object.cpu_count;
+	uint64_t calls = 0, returns = 0, emitted = 0;
+
+	for (uint32_t cpu = 0; cpu < capture->object.cpu_count; cpu++, of_cpu++) {
+		calls += load((const uint64_t *)&of_cpu->calls);
+		returns += load((const uint64_t *)&of_cpu->returns);
+		emitted += load((const uint64_t *)&of_cpu->emitted);
+	}
+	*calls_out = calls;
+	*returns_out = returns;
+	*emitted_out = emitted;
 }
 
 const uint32_t *mon_capture_histogram(const struct mon_capture *capture, uint32_t function)

@@ -57,6 +57,8 @@ struct mon_capture_options {
 	uint32_t text_calls;	/* open calls that may keep texts; others go without */
 	bool returns;		/* false: entries only for everyone (hazard) */
 	bool allowance;		/* some function is sampled by `auto` */
+	bool movable;		/* functions may be taken off their link: release, window_* */
+	uint32_t own_functions; /* MON_TRAP_FUNCTIONS for measure_traps, or 0; behind the others */
 	bool may_skip_returns;	/* some policy may have MON_POLICY_NO_RETURN (session mode) */
 	bool judge;		/* some policy has slow_ns or failed_if */
 	bool caps;		/* some policy has records_per_s, or `records_per_s` below is set */
@@ -74,6 +76,8 @@ struct mon_capture_options {
 	 */
 	mon_ns reader_timeout_ns;
 };
+
+#define MON_TRAP_FUNCTIONS 2
 
 #define MON_READER_TIMEOUT_MAX_NS (24 * 3600 * MON_NS_PER_S)
 
@@ -151,9 +155,40 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_function_set *set,
 			       pid_t pid);
 
+/*
+ * What a hit costs here, with these programs and links: probes a child of ours and nobody else, for
+ * about 20 ms. Before the first attach, in a capture with `own_functions`. 0 or -errno.
+ */
+int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost *cost_out);
+
+/* The same by a capture of its own, with returns, which ends with the call. */
+int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
+			     struct mon_error *error);
+
+/*
+ * Taking functions off the links that they share, in a capture with `movable` that is not pinned.
+ * What a link of the old ones saw begin and not yet return is kept as unreturned once that link is
+ * closed: of the functions named, and in session mode of all that shared the link. Old links are
+ * closed by threads, which detach waits for.
+ *
+ * release: none of @functions counts from the moment on that is told; the others miss nothing.
+ * window_open: one that was released counts again, from *from_ns_out on, by a link of its own.
+ * window_close: until *to_ns_out. When release or window_open fail, all is as before.
+ */
+int mon_capture_release(struct mon_capture *capture, struct mon_function_set *set,
+			const uint32_t *functions, size_t count, mon_ns *at_ns_out);
+int mon_capture_window_open(struct mon_capture *capture, struct mon_function_set *set,
+			    uint32_t function, mon_ns *from_ns_out);
+void mon_capture_window_close(struct mon_capture *capture, uint32_t function, mon_ns *to_ns_out);
+/* Hits of links that did not count (any more): each cost its thread a trap. */
+uint64_t mon_capture_ignored(const struct mon_capture *capture, uint32_t function);
+
 /* Sums over CPUs into @counters_out; takes recent_max_ns. @histogram_out: the live u32 array. */
 void mon_capture_read_counters(struct mon_capture *capture, uint32_t function,
 			       struct mon_counters *counters_out, const uint32_t **histogram_out);
+/* The same of these three only, without taking anything. */
+void mon_capture_read_calls(const struct mon_capture *capture, uint32_t function,
+			    uint64_t *calls_out, uint64_t *returns_out, uint64_t *emitted_out);
 void mon_capture_read_run_counters(const struct mon_capture *capture,
 				   struct mon_run_counters *counters_out);
 /* Hits that the kernel dropped before a program ran (perf mode, recursion); not by function. */

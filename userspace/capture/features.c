@@ -59,11 +59,10 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 	return 0;
 }
 
-/* Where probed() lies in the file that it was mapped from. */
-static int find_offset(uint64_t *offset_out)
+int mon_object_own_offset(uintptr_t address, uint64_t *offset_out)
 {
 	MON_FCLOSE FILE *maps = fopen("/proc/self/maps", "re");
-	uint64_t address = (uintptr_t)probed, start, end, offset;
+	uint64_t start, end, offset;
 	char line[512];
 
 	if (!maps)
@@ -222,7 +221,7 @@ int mon_features_detect(struct mon_features *features_out, struct mon_error *err
 
 	if (result)
 		return result;
-	result = find_offset(&offset);
+	result = mon_object_own_offset((uintptr_t)probed, &offset);
 	if (result)
 		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
 				     "cannot read /proc/self/maps: %s", strerror(-result));

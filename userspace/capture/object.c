@@ -92,6 +92,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.returns = options->returns,
 		.filter = !options->all_processes,
 		.allowance = options->allowance,
+		.movable = options->movable,
 		.skip_returns = options->may_skip_returns && options->mode == MON_MODE_SESSION &&
 				options->returns,
 		.judge = options->judge && options->returns,
@@ -155,18 +156,20 @@ struct map_choice {
 	uint64_t entries; /* 0: as declared */
 };
 
-#define MAP_CHOICES 13
+#define MAP_CHOICES 14
 
 static int size_maps(struct monbpf_bpf *skeleton, const struct mon_capture_options *options,
 		     uint32_t cpu_count, struct map_choice *choices)
 {
-	uint64_t functions = options->function_count, slots = functions * cpu_count;
+	uint64_t functions = (uint64_t)options->function_count + options->own_functions;
+	uint64_t slots = functions * cpu_count;
 	bool returns = options->returns;
 	const struct map_choice all[MAP_CHOICES] = {
 		{skeleton->maps.policies, MON_MAP_POLICIES, true, functions},
 		{skeleton->maps.counters, MON_MAP_COUNTERS, true, slots},
 		{skeleton->maps.histograms, MON_MAP_HISTOGRAMS, true, returns ? functions : 1},
 		{skeleton->maps.allowances, MON_MAP_ALLOWANCES, options->allowance, slots},
+		{skeleton->maps.armings, MON_MAP_ARMINGS, options->movable, functions},
 		{skeleton->maps.windows, MON_MAP_WINDOWS, options->caps, functions + 1},
 		{skeleton->maps.ring, MON_MAP_RING, true, options->ring_bytes},
 		{skeleton->maps.rings, MON_MAP_RINGS, options->ring_count > 1, options->ring_count},

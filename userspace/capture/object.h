@@ -26,6 +26,7 @@ enum mon_object_fd {
 	MON_MAP_COUNTERS,
 	MON_MAP_HISTOGRAMS,
 	MON_MAP_ALLOWANCES,
+	MON_MAP_ARMINGS,
 	MON_MAP_WINDOWS,
 	MON_MAP_THREADS,
 	MON_MAP_ARGUMENTS,
@@ -67,5 +68,8 @@ uint64_t mon_object_bytes(const struct mon_object *object);
  * both in it, and since CVE-2025-38466 perf uprobes want it). @perf: that mode is meant.
  */
 int mon_object_check_capabilities(bool perf, struct mon_error *error);
+
+/* Where a function of this program lies in the file that it was mapped from. */
+int mon_object_own_offset(uintptr_t address, uint64_t *offset_out);
 
 #endif

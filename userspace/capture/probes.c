@@ -10,6 +10,7 @@
  */
 #include "capture/state.h"
 
+#include "capture/closer.h"
 #include "capture/link.h"
 
 #include <bpf/bpf.h>
@@ -101,7 +102,7 @@ int mon_capture_keep_probe(struct mon_capture *capture, int fd, bool at_return)
 		capture->probe_capacity = capacity;
 	}
 	capture->probes[capture->probe_count++] =
-		(struct mon_probe){.fd = fd, .at_return = at_return};
+		(struct mon_probe){.fd = fd, .at_return = at_return, .function = MON_PROBE_SHARED};
 	return 0;
 }
 
@@ -113,6 +114,7 @@ struct group {
 	uint64_t *offsets;
 	uint64_t *cookies; /* index of the function */
 	pid_t pid;	   /* of the link; 0: every process */
+	uint32_t owner;	   /* of its links; perf mode's are their functions' */
 	bool foreign;	   /* entries only, and nothing is learned of the functions */
 	size_t armed;
 };
@@ -133,6 +135,12 @@ static bool is_of_function(int error)
 	default:
 		return false;
 	}
+}
+
+static void own(const struct group *group, size_t before, uint32_t owner)
+{
+	for (size_t i = before; i < group->capture->probe_count; i++)
+		group->capture->probes[i].function = owner;
 }
 
 /* One link, or one each for return and entry; none is left when it fails. */
@@ -161,6 +169,7 @@ static int arm_link(struct group *group, size_t from, size_t count)
 			false);
 	if (result)
 		mon_capture_close_probes(capture, before);
+	own(group, before, group->owner);
 	return result;
 }
 
@@ -186,6 +195,8 @@ static int arm_perf(struct group *group, size_t at)
 						false);
 	if (result)
 		mon_capture_close_probes(capture, before);
+	own(group, before,
+	    group->owner == MON_PROBE_FOREIGN ? group->owner : (uint32_t)group->cookies[at]);
 	return result;
 }
 
@@ -256,6 +267,7 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		.cookies = cookies,
 		.pid = pid,
 		.foreign = foreign,
+		.owner = foreign ? MON_PROBE_FOREIGN : MON_PROBE_SHARED,
 	};
 
 	if (!offsets || !cookies)
@@ -284,6 +296,82 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 			return result;
 	}
 	*armed_out = group.armed;
+	return 0;
+}
+
+static size_t collect(struct group *group, const uint32_t *functions, size_t count, size_t module,
+		      uint32_t generation)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (group->set->functions[functions[i]].module != module)
+			continue;
+		group->offsets[used] = group->set->functions[functions[i]].probe_offset;
+		group->cookies[used++] = (uint64_t)generation << 32 | functions[i];
+	}
+	return used;
+}
+
+int mon_capture_arm_functions(struct mon_capture *capture, struct mon_function_set *set,
+			      const uint32_t *functions, size_t count, uint32_t generation,
+			      uint32_t owner)
+{
+	MON_FREE uint64_t *offsets = calloc(count + 1, sizeof(*offsets));
+	MON_FREE uint64_t *cookies = calloc(count + 1, sizeof(*cookies));
+	struct group group = {.capture = capture,
+			      .set = set,
+			      .offsets = offsets,
+			      .cookies = cookies,
+			      .owner = owner};
+	size_t before = capture->probe_count, alive = 0;
+	int result = 0;
+
+	if (!offsets || !cookies)
+		return -ENOMEM;
+	for (size_t i = 0; i < capture->link_pid_count && !result; i++) {
+		group.armed = 0;
+		group.pid = capture->link_pids[i];
+		for (size_t module = 0; module < set->module_count && !result; module++) {
+			size_t used = collect(&group, functions, count, module, generation);
+
+			if (!used)
+				continue;
+			group.path = set->modules[module].open_path;
+			result = arm(&group, 0, used);
+		}
+		if (result == -ESRCH) { /* it ended; another one may live */
+			result = 0;
+			continue;
+		}
+		if (!result && group.armed < count)
+			result = -EIO;
+		alive++;
+	}
+	if (!result && !alive)
+		result = -ESRCH;
+	if (result)
+		mon_capture_close_probes(capture, before);
+	return result;
+}
+
+int mon_capture_take_probes(struct mon_capture *capture, uint32_t owner,
+			    struct mon_probe **taken_out, size_t *count_out)
+{
+	struct mon_probe *taken = calloc(capture->probe_count + 1, sizeof(*taken));
+	size_t kept = 0, count = 0;
+
+	if (!taken)
+		return -ENOMEM;
+	for (size_t i = 0; i < capture->probe_count; i++) {
+		if (capture->probes[i].function == owner)
+			taken[count++] = capture->probes[i];
+		else
+			capture->probes[kept++] = capture->probes[i];
+	}
+	capture->probe_count = kept;
+	*taken_out = taken;
+	*count_out = count;
 	return 0;
 }
 
@@ -363,6 +451,16 @@ static int first_error(const struct mon_function_set *set)
 	return ENODEV;
 }
 
+/* For the links that a movable capture makes later. */
+static void remember_pid(struct mon_capture *capture, pid_t link_pid)
+{
+	for (size_t i = 0; i < capture->link_pid_count; i++)
+		if (capture->link_pids[i] == link_pid)
+			return;
+	if (capture->link_pid_count < MON_ARRAY_COUNT(capture->link_pids))
+		capture->link_pids[capture->link_pid_count++] = link_pid;
+}
+
 int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
 		       struct mon_error *error)
 {
@@ -412,6 +510,7 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 		if (!set->functions[i].attach_error && !(capture->armed[i] & MON_ARMED_UNREACHED))
 			capture->armed[i] |= (uint8_t)(MON_ARMED_SOMEWHERE |
 						       (link_pid == 0 ? MON_ARMED_WIDE : 0));
+	remember_pid(capture, link_pid);
 	capture->attach_ns += mon_clock_now(&mon_clock_system) - started;
 	return 0;
 }
@@ -450,6 +549,7 @@ int mon_capture_detach(struct mon_capture *capture)
 	int result = mon_capture_unpin_probes(capture);
 
 	mon_capture_close_probes(capture, 0);
+	mon_closer_wait(capture->closer);
 	memset(capture->armed, 0, capture->options.function_count * sizeof(*capture->armed));
 	capture->detach_ns = mon_clock_now(&mon_clock_system) - started;
 	return result;

@@ -3,20 +3,28 @@
 #ifndef MON_CAPTURE_STATE_H
 #define MON_CAPTURE_STATE_H
 
+#include "bpf/arming.h"
 #include "bpf/setup.h"
 #include "capture/capture.h"
 #include "capture/object.h"
 #include "capture/pins.h"
 
+/* Whose a link is, where it is not one function's. */
+#define MON_PROBE_SHARED UINT32_MAX
+#define MON_PROBE_FOREIGN (UINT32_MAX - 1) /* of a forked child */
+#define MON_PROBE_NEW (UINT32_MAX - 2)	   /* to become shared */
+
 struct mon_probe {
 	int fd; /* a link: closing it detaches */
 	bool at_return;
+	uint32_t function; /* or one of the above */
 };
 
 /* What has become of one function so far. */
 enum mon_armed {
 	MON_ARMED_SOMEWHERE = 1 << 0, /* in at least one process */
 	MON_ARMED_WIDE = 1 << 1,      /* by a link of every process: never again */
+	MON_ARMED_ALONE = 1 << 3,     /* released: by links of its own, or by none now */
 	MON_ARMED_UNREACHED = 1 << 2, /* its file could not be opened then; may be tried again */
 };
 
@@ -39,6 +47,14 @@ struct mon_capture {
 
 	mon_ns attach_ns, detach_ns;
 
+	/* With `movable` only. */
+	struct mon_arming *armings; /* mapped */
+	size_t armings_bytes;
+	uint32_t generation; /* the last that was given to a link */
+	pid_t link_pids[MON_TGIDS_MAX + 1];
+	size_t link_pid_count;
+	struct mon_closer *closer;
+
 	/* NULL: not pinned. */
 	struct mon_pins *pins;
 	struct mon_pins_identity *identity; /* as it is pinned */
@@ -55,6 +71,17 @@ int mon_capture_keep_probe(struct mon_capture *capture, int fd, bool at_return);
 void mon_capture_close_probes(struct mon_capture *capture, size_t from);
 void mon_capture_close_tracepoints(struct mon_capture *capture);
 void mon_probes_close(struct mon_probe *probes, size_t count);
+/*
+ * Arms @count functions for each process that is attached, with @generation in the cookies. -ESRCH:
+ * none of them lives. Nothing is left when it fails.
+ */
+int mon_capture_arm_functions(struct mon_capture *capture, struct mon_function_set *set,
+			      const uint32_t *functions, size_t count, uint32_t generation,
+			      uint32_t owner);
+/* Moves the probes of @owner out of the capture: *taken_out is a malloc'd array, maybe empty. */
+int mon_capture_take_probes(struct mon_capture *capture, uint32_t owner,
+			    struct mon_probe **taken_out, size_t *count_out);
+
 /* Raises the limit of open files so that so many links fit, as far as we may. */
 void mon_probes_want_descriptors(size_t links);
 

@@ -9,6 +9,7 @@
 #include "capture/pins.h"
 #include "cli/cli.h"
 #include "cli/suggestion.h"
+#include "control/governor.h"
 #include "pipeline/breaker.h"
 #include "pipeline/ring.h"
 #include "pipeline/spool.h"
@@ -16,9 +17,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GLOBS_MAX 1024
+#define OVERHEAD_PERCENT_MIN 0.1
+#define OVERHEAD_PERCENT_MAX 1000
+#define OVERHEAD_UNSET (-1)
 #define READER_TIMEOUT_DEFAULT_NS (60 * MON_NS_PER_S)
 
 static const char *globs[GLOBS_MAX], *excludes[GLOBS_MAX];
@@ -354,9 +359,22 @@ static int set_spool_max(struct mon_attach_options *options, const char *value)
 
 static int set_max_overhead(struct mon_attach_options *options, const char *value)
 {
-	(void)options;
-	if (strcmp(value, "0") != 0 && strcmp(value, "0%") != 0)
-		return usage("--max-overhead knows only 0 (no limit) so far, not", value);
+	char *end = NULL;
+	double percent = value[0] >= '0' && value[0] <= '9' ? strtod(value, &end) : -1;
+
+	if (end && *end == '%')
+		end++;
+	if (!end || *end ||
+	    !(percent == 0 || (percent >= OVERHEAD_PERCENT_MIN && percent <= OVERHEAD_PERCENT_MAX)))
+		return usage("--max-overhead wants 0 (no limit) or 0.1% to 1000%, not", value);
+	options->config.max_overhead = percent / 100;
+	return 0;
+}
+
+static int set_census(struct mon_attach_options *options, const char *value)
+{
+	(void)value;
+	options->census = true;
 	return 0;
 }
 
@@ -484,6 +502,7 @@ static const struct row {
 	{"spool-dir", 0, true, set_spool_dir},
 	{"spool-max", 0, true, set_spool_max},
 	{"max-overhead", 0, true, set_max_overhead},
+	{"census", 0, false, set_census},
 	{"breaker-failures", 0, true, set_breaker_failures},
 	{"breaker-timeout", 0, true, set_breaker_timeout},
 	{"durability", 0, true, set_durability},
@@ -551,6 +570,15 @@ static int parse_rows(int argc, char **argv, struct mon_attach_options *options)
 	return result;
 }
 
+/* Whoever says how many calls to keep is not to get fewer. */
+static bool is_rate_fixed(const struct mon_config *config)
+{
+	for (size_t i = 0; i < config->rule_count; i++)
+		if (!config->rules[i].automatic)
+			return true;
+	return false;
+}
+
 /* A slow or failed call is known as such when it returns, and kept as a record. */
 static int check_kept(const struct mon_config *config)
 {
@@ -576,6 +604,8 @@ static int check(struct mon_config *config)
 		return usage("name a process with -p, a file with -b, or a command after --", NULL);
 	if ((config->target_count > 0) + (config->binary != NULL) + (config->command != NULL) > 1)
 		return usage("-p, -b and a command exclude each other", NULL);
+	if (config->max_overhead < 0)
+		config->max_overhead = is_rate_fixed(config) ? 0 : MON_GOVERNOR_LIMIT_DEFAULT;
 	if (config->print && config->keep_none)
 		return usage("--print wants records, which -c does not keep", NULL);
 	if (check_kept(config))
@@ -593,6 +623,7 @@ int mon_attach_options_parse(int argc, char **argv, struct mon_attach_options *o
 			   .globs = globs,
 			   .excludes = excludes,
 			   .command_line = command_line,
+			   .max_overhead = OVERHEAD_UNSET,
 			   .pins_path = MON_PINS_DIRECTORY,
 			   .reader_timeout_ns = READER_TIMEOUT_DEFAULT_NS,
 			   .owner_uid = mon_cli_owner_uid(),
@@ -611,5 +642,8 @@ int mon_attach_options_parse(int argc, char **argv, struct mon_attach_options *o
 	result = parse_rows(argc, argv, options_out);
 	if (result || options_out->help)
 		return result;
+	if (options_out->census && options_out->config.command)
+		return usage("--census counts in a process that runs (-p, -b), not in a command",
+			     NULL);
 	return check(&options_out->config);
 }

@@ -10,6 +10,7 @@
 struct mon_attach_options {
 	struct mon_config config; /* points into argv and into memory that is never given back */
 	bool strict;		  /* loss is an exit code */
+	bool census;		  /* count for a second, print what watching would cost, and end */
 	bool help;		  /* asked for, and nothing else matters */
 };
 

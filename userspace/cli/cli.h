@@ -12,6 +12,8 @@
 int mon_cli_run(int argc, char **argv);
 
 /* Subcommands: argv[0] is the subcommand's name. */
+struct mon_config;
+int mon_cli_census(const struct mon_config *config); /* attach --census */
 int mon_cli_attach(int argc, char **argv);
 int mon_cli_list(int argc, char **argv);
 int mon_cli_doctor(int argc, char **argv);

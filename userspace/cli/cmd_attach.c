@@ -52,7 +52,7 @@ static int failed(const struct mon_error *error)
 static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_config *config)
 {
 	struct mon_description run;
-	char budget[32], size[32];
+	char budget[32], size[32], cpu[64] = "";
 
 	mon_monitor_describe(monitor, &run);
 	if (run.hazard && !config->force_returns)
@@ -74,7 +74,10 @@ static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_co
 		mon_log(MON_LOG_INFO, "entries only, no durations (--stats counts%s)",
 			config->keep_none ? " and -c"
 					  : "; with session mode they are known of sampled calls");
-	mon_log(MON_LOG_INFO, "limits: %s memory, %s database. Ctrl-C ends.",
+	if (run.max_overhead > 0)
+		(void)snprintf(cpu, sizeof(cpu), "%.3g %% of %s CPU, ", 100 * run.max_overhead,
+			       config->binary ? "one" : "the target's");
+	mon_log(MON_LOG_INFO, "limits: %s%s memory, %s database. Ctrl-C ends.", cpu,
 		mon_format_bytes(budget, sizeof(budget), run.budget_bytes),
 		mon_format_bytes(size, sizeof(size), run.size_max_bytes));
 	if (run.adopted)
@@ -176,5 +179,7 @@ int mon_cli_attach(int argc, char **argv)
 		(void)fputs(mon_attach_help, stdout);
 		return fflush(stdout) ? MON_EXIT_RUNTIME : MON_EXIT_OK;
 	}
+	if (options.census)
+		return mon_cli_census(&options.config);
 	return run(&options.config, options.strict);
 }

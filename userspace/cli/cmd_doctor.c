@@ -61,8 +61,10 @@ int mon_cli_doctor(int argc, char **argv)
 	MON_TABLE struct mon_table *table = NULL;
 	struct mon_features features;
 	struct mon_error error = {0};
+	struct mon_trap_cost cost;
+	struct mon_error unused;
 	enum mon_mode mode;
-	bool json = false;
+	bool json = false, measured;
 	int option, result;
 
 	optind = 0;
@@ -90,15 +92,26 @@ int mon_cli_doctor(int argc, char **argv)
 		return MON_EXIT_RUNTIME;
 	}
 	result = mon_features_choose(&features, MON_MODE_AUTO, &mode, &error);
+	measured = !result && !mon_capture_measure_mode(mode, &cost, &unused);
 	if (json) {
 		(void)printf("{\"mode\": %s%s%s,\n", result ? "null" : "\"",
 			     result ? "" : mon_mode_name(mode), result ? "" : "\"");
 		mon_export_json("features", table, false, stdout);
+		if (measured)
+			(void)printf(",\n\"trap_cost_ns\": {\"emulated\": [%u, %u], "
+				     "\"single_stepped\": [%u, %u]}",
+				     cost.entry_ns[0], cost.full_ns[0], cost.entry_ns[1],
+				     cost.full_ns[1]);
 		(void)puts("}");
 	} else {
 		mon_table_print(table, SIZE_MAX, true, false, stdout);
 		if (!result)
 			(void)printf("attach would use %s mode\n", mon_mode_name(mode));
+		if (measured)
+			(void)printf("a hit costs %u ns, with its return %u ns; where the "
+				     "instruction is single-stepped %u and %u ns\n",
+				     cost.entry_ns[0], cost.full_ns[0], cost.entry_ns[1],
+				     cost.full_ns[1]);
 	}
 	if (fflush(stdout) || ferror(stdout)) {
 		(void)fprintf(stderr, "monbpf doctor: the table cannot be written\n");

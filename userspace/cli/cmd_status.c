@@ -131,6 +131,16 @@ static void print_text(const struct mon_status *status, FILE *out)
 		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
 		      (int)status->pid);
 	print_ledger(status, out);
+	if (status->overhead_limit > 0)
+		(void)fprintf(out,
+			      "target   +%.1f %% CPU (limit %.3g), +%.1f %% of the run; fewer "
+			      "returns of %" PRIu32 " functions, %" PRIu32
+			      " armed for a share of the time\n",
+			      100 * status->overhead_now, 100 * status->overhead_limit,
+			      status->own_ns
+				      ? 100.0 * (double)status->cost_ns / (double)status->own_ns
+				      : 0,
+			      status->no_return_functions, status->windowed_functions);
 	(void)fprintf(out, "ring     %s of %s", bytes(a, status->ring_used_bytes),
 		      bytes(b, status->ring_size_bytes));
 	if (status->rings > 1)
@@ -251,6 +261,10 @@ static void print_json(const struct mon_status *status, FILE *out)
 		{"memory_bpf_bytes", status->bpf_bytes},
 		{"memory_limit_bytes", status->memory_limit_bytes},
 		{"memory_pressed", status->pressed},
+		{"probe_cost_ns", status->cost_ns},
+		{"own_cpu_ns", status->own_ns},
+		{"no_return_functions", status->no_return_functions},
+		{"windowed_functions", status->windowed_functions},
 	};
 	const struct {
 		const char *name, *value;

@@ -103,17 +103,21 @@ static void format_elapsed(char buffer[16], uint64_t elapsed_ns)
 static void format_figures(char *line, size_t size, const struct mon_view *view,
 			   const char *between)
 {
+	char target[64] = "";
 	char elapsed[16], calls[32], kept[32], file[32], lost[32], used[32], limit[32], spooled[32];
 
 	format_elapsed(elapsed, view->elapsed_ns);
+	if (view->overhead.limit > 0)
+		(void)snprintf(target, sizeof(target), "target +%.1f %% (limit %.3g)  ",
+			       100 * view->overhead_now, 100 * view->overhead.limit);
 	(void)snprintf(line, size,
-		       "%s  %s calls/s  kept %s/s  db %s  lost %s  breaker %s%s"
+		       "%s  %s calls/s  kept %s/s  db %s  lost %s  breaker %s%s%s"
 		       "memory %s/%s  ring %.0f %%  queue %.0f %%  spool %s",
 		       elapsed, mon_format_count(calls, sizeof(calls), (uint64_t)view->calls_per_s),
 		       mon_format_count(kept, sizeof(kept), (uint64_t)view->kept_per_s),
 		       mon_format_bytes(file, sizeof(file), view->file_bytes),
 		       mon_format_count(lost, sizeof(lost), view->lost),
-		       mon_breaker_state_name(view->breaker), between,
+		       mon_breaker_state_name(view->breaker), between, target,
 		       mon_format_bytes(used, sizeof(used), view->memory_bytes),
 		       mon_format_bytes(limit, sizeof(limit), view->memory_limit_bytes),
 		       100 * view->ring_used, 100 * view->queue_used,

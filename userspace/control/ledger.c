@@ -50,6 +50,8 @@ struct account {
 	mon_ns from_ns[COUNTED_REASONS];       /* first tick that saw it grow; 0: never */
 	mon_ns to_ns[COUNTED_REASONS];	       /* last one */
 	mon_ns armed_ns, armed_staged_ns, armed_written_ns;
+	mon_ns wanted_ns; /* 0: as long as it was armed */
+	uint64_t wanted_own_ns, armed_own_ns;
 	uint64_t recent_max_ns;	  /* since the last take */
 	uint64_t interval_max_ns; /* of the interval that is not committed yet */
 	struct buckets *buckets;
@@ -102,12 +104,16 @@ struct mon_ledger {
 	struct mon_ledger_entry *entries;
 	size_t total_count, interval_count, entry_count; /* of the last take */
 	struct blobs total_blobs, interval_blobs;
+	/* The rows of a take are the first ones; what comes meanwhile is added behind them. */
+	struct mon_coverage *coverage; /* [MON_COVERAGE_ROWS_MAX], or NULL */
+	size_t coverage_count, coverage_taken;
 };
 
 _Static_assert(sizeof(struct account) + sizeof(struct mon_total) + sizeof(struct mon_interval) +
 			       COUNTED_REASONS * sizeof(struct mon_ledger_entry) <=
 		       MON_TOTALS_FUNCTION_BYTES,
 	       "the plan knows what a function takes");
+_Static_assert(sizeof(struct mon_coverage) <= MON_COVERAGE_ROW_BYTES, "the plan knows this, too");
 _Static_assert(sizeof(struct buckets) <= MON_TOTALS_BUCKETS_BYTES,
 	       "and what one that returned takes");
 
@@ -164,6 +170,8 @@ void mon_ledger_free(struct mon_ledger *ledger)
 		mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, account->wraps,
 				      sizeof(*account->wraps));
 	}
+	mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, ledger->coverage,
+			      MON_COVERAGE_ROWS_MAX * sizeof(*ledger->coverage));
 	blobs_free(ledger, &ledger->total_blobs);
 	blobs_free(ledger, &ledger->interval_blobs);
 	mon_budget_free_bytes(ledger->budget, MON_BUDGET_TOTALS, ledger->accounts,
@@ -297,6 +305,44 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 						     sizeof(*account->buckets));
 	if (account->buckets)
 		widen(ledger, account, histogram);
+}
+
+void mon_ledger_set_share(struct mon_ledger *ledger, uint32_t function, mon_ns wanted_ns,
+			  uint64_t wanted_own_ns, uint64_t armed_own_ns)
+{
+	struct account *account = &ledger->accounts[function];
+
+	account->wanted_ns = wanted_ns;
+	account->wanted_own_ns = wanted_own_ns;
+	account->armed_own_ns = armed_own_ns;
+}
+
+int mon_ledger_make_room(struct mon_ledger *ledger)
+{
+	if (!ledger->coverage)
+		ledger->coverage =
+			mon_budget_calloc(ledger->budget, MON_BUDGET_TOTALS,
+					  MON_COVERAGE_ROWS_MAX * sizeof(*ledger->coverage));
+	return ledger->coverage ? 0 : -ENOMEM;
+}
+
+int mon_ledger_cover(struct mon_ledger *ledger, uint32_t function, mon_ns from_ns, mon_ns to_ns,
+		     const char *why)
+{
+	if (!mon_ledger_has_room(ledger, 1))
+		return -ENOSPC;
+	ledger->coverage[ledger->coverage_count++] = (struct mon_coverage){
+		.function = function,
+		.from_ns = from_ns,
+		.to_ns = to_ns,
+		.why = why,
+	};
+	return 0;
+}
+
+bool mon_ledger_has_room(const struct mon_ledger *ledger, size_t rows)
+{
+	return ledger->coverage && ledger->coverage_count + rows <= MON_COVERAGE_ROWS_MAX;
 }
 
 void mon_ledger_set(struct mon_ledger *ledger, uint32_t function, enum mon_reason reason,
@@ -511,7 +557,10 @@ int mon_ledger_take(struct mon_ledger *ledger, mon_ns now, bool final, struct mo
 		.interval_count = due ? ledger->interval_count : 0,
 		.entries = ledger->entries,
 		.entry_count = ledger->entry_count,
+		.coverage = ledger->coverage,
+		.coverage_count = ledger->coverage_count,
 	};
+	ledger->coverage_taken = ledger->coverage_count;
 	return 0;
 }
 
@@ -563,6 +612,12 @@ void mon_ledger_commit(struct mon_ledger *ledger)
 			ledger->accounts[i].armed_written_ns = ledger->accounts[i].armed_staged_ns;
 		ledger->interval_start_ns = ledger->last_end_ns;
 	}
+	if (ledger->coverage_taken) {
+		ledger->coverage_count -= ledger->coverage_taken;
+		memmove(ledger->coverage, ledger->coverage + ledger->coverage_taken,
+			ledger->coverage_count * sizeof(*ledger->coverage));
+		ledger->coverage_taken = 0;
+	}
 	ledger->out = false;
 }
 
@@ -578,7 +633,10 @@ void mon_ledger_total(const struct mon_ledger *ledger, uint32_t function,
 
 	*total_out = (struct mon_total){
 		.function = function,
-		.wanted_ns = account->armed_ns,
+		.wanted_ns = account->wanted_ns > account->armed_ns ? account->wanted_ns
+								    : account->armed_ns,
+		.wanted_own_ns = account->wanted_own_ns,
+		.armed_own_ns = account->armed_own_ns,
 		.armed_ns = account->armed_ns,
 		.calls = account->now.calls,
 		.returns = account->now.returns,

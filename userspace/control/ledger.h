@@ -59,6 +59,20 @@ void mon_ledger_update(struct mon_ledger *ledger, uint32_t function,
 		       mon_ns armed_ns);
 
 /*
+ * A function that is not armed all the time: after its update. @wanted_ns since it was first armed;
+ * the other two are the targets' own CPU time in that time and while it was armed.
+ */
+void mon_ledger_set_share(struct mon_ledger *ledger, uint32_t function, mon_ns wanted_ns,
+			  uint64_t wanted_own_ns, uint64_t armed_own_ns);
+
+/* Rows for `coverage`, once make_room was called. -ENOSPC: so many wait already; nothing is added.
+ */
+int mon_ledger_make_room(struct mon_ledger *ledger);
+int mon_ledger_cover(struct mon_ledger *ledger, uint32_t function, mon_ns from_ns, mon_ns to_ns,
+		     const char *why);
+bool mon_ledger_has_room(const struct mon_ledger *ledger, size_t rows);
+
+/*
  * How many calls of a function wait in the spool, were damaged there, or were left in the ring at
  * the end: spooled, spool_damaged, killed.
  */

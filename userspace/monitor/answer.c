@@ -116,6 +116,18 @@ static void add_open(struct mon_monitor *monitor, struct mon_status *status)
 	}
 }
 
+static void add_overhead(const struct mon_monitor *monitor, struct mon_status *status)
+{
+	const struct mon_governor *governor = mon_govern_governor(monitor->govern);
+
+	if (!governor)
+		return;
+	status->overhead_limit = monitor->config.max_overhead;
+	status->overhead_now = mon_governor_overhead(governor);
+	mon_governor_sums(governor, &status->cost_ns, &status->own_ns);
+	mon_governor_tally(governor, &status->no_return_functions, &status->windowed_functions);
+}
+
 void mon_monitor_answer(struct mon_monitor *monitor)
 {
 	mon_ns now = mon_clock_now(&mon_clock_system);
@@ -137,6 +149,7 @@ void mon_monitor_answer(struct mon_monitor *monitor)
 	add_counts(monitor, &status);
 	add_stages(monitor, now, &status);
 	add_open(monitor, &status);
+	add_overhead(monitor, &status);
 	pthread_mutex_lock(&monitor->gate_lock);
 	status.gate = monitor->gates & (1u << MON_REASON_SIZE_CAP) ? MON_REASON_SIZE_CAP
 		      : monitor->gates				   ? MON_REASON_GATE_CLOSED

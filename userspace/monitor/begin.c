@@ -29,6 +29,26 @@ static int choose_mode(struct mon_monitor *monitor, struct mon_error *error)
 	return result;
 }
 
+/* A limit wants to know what a hit costs. */
+static int measure_traps(struct mon_monitor *monitor, struct mon_error *error)
+{
+	const struct mon_trap_cost *cost = &monitor->trap_cost;
+	int result;
+
+	if (monitor->config.max_overhead <= 0)
+		return 0;
+	result = mon_capture_measure_traps(monitor->capture, &monitor->trap_cost);
+	if (result)
+		return mon_error_set(error, MON_EXIT_RUNTIME, -result,
+				     "what a probe costs here could not be measured (%s): "
+				     "--max-overhead 0 goes without a limit",
+				     strerror(-result));
+	mon_log(MON_LOG_VERBOSE,
+		"a hit costs %u ns, with its return %u ns; single-stepped %u and %u ns",
+		cost->entry_ns[0], cost->full_ns[0], cost->entry_ns[1], cost->full_ns[1]);
+	return 0;
+}
+
 /* What is asked of one function decides what the programs must be able to do. */
 static void describe_function(struct mon_monitor *monitor, size_t index,
 			      struct mon_capture_options *options)
@@ -59,7 +79,10 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 		.reader_timeout_ns = config->persist ? config->reader_timeout_ns : 0,
 		.mode = monitor->mode,
 		.wide_links = monitor->wide_links,
-		.may_skip_returns = config->counts_only && monitor->returns,
+		.may_skip_returns = (config->counts_only || config->max_overhead > 0) &&
+				    monitor->returns && monitor->mode == MON_MODE_SESSION,
+		.movable = config->max_overhead > 0 && !config->persist,
+		.own_functions = config->max_overhead > 0 ? MON_TRAP_FUNCTIONS : 0,
 		.caps = config->records_per_s > 0,
 		.records_per_s = config->records_per_s,
 	};
@@ -71,7 +94,8 @@ static int load_programs(struct mon_monitor *monitor, struct mon_error *error)
 	result = mon_capture_new(&options, &monitor->capture, error);
 	if (result)
 		return result;
-	return mon_monitor_map_rings(monitor, &options, error);
+	result = mon_monitor_map_rings(monitor, &options, error);
+	return result ? result : measure_traps(monitor, error);
 }
 
 static int arm(struct mon_monitor *monitor, struct mon_error *error)
@@ -262,6 +286,10 @@ int mon_monitor_begin(struct mon_monitor *monitor, struct mon_error *error)
 				       "out of memory; raise --memory-budget");
 	if (!result)
 		result = arm(monitor, error);
+	if (!result && monitor->config.max_overhead > 0 &&
+	    mon_govern_new(monitor, &monitor->trap_cost, &monitor->govern))
+		result = mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM,
+				       "out of memory; raise --memory-budget");
 	if (!result)
 		result = begin_run(monitor, error);
 	if (!result)

@@ -24,6 +24,7 @@ struct mon_config {
 	const char *output;
 	uint64_t duration_ns; /* 0: until stopped */
 	enum mon_mode mode;
+	double max_overhead; /* of the targets' own CPU time, 0.1 is 10 %; 0: no limit */
 	bool force_returns;
 	bool counts_only; /* --stats counts: no return is followed that need not be */
 	bool keep_none;	  /* -c: exact statistics, no records */

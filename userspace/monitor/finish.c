@@ -124,6 +124,7 @@ static int write_end(struct mon_monitor *monitor, struct mon_run_end *end, int d
 	int result, ended;
 
 	result = mon_ledger_take(monitor->ledger, end->ended_ns, true, &rows);
+	mon_govern_overhead(monitor->govern, &rows.overhead);
 	if (!result)
 		result = mon_workers_write(monitor->workers, &rows);
 	mon_ledger_check(monitor->ledger, credited, monitor->store, &outcome->sum);
@@ -150,6 +151,7 @@ int mon_monitor_finish(struct mon_monitor *monitor, struct mon_outcome_of_run *o
 	struct mon_run_end end = {.reason = outcome->reason, .target_status = -1};
 	int drained, result;
 
+	mon_govern_end(monitor->govern);
 	(void)mon_capture_detach(monitor->capture);
 	end.ended_ns = mon_clock_now(&mon_clock_system);
 	result = mon_capture_flush_open(monitor->capture);

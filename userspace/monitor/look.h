@@ -38,6 +38,8 @@ struct mon_view {
 	enum mon_breaker_state breaker;
 	double ring_used, queue_used; /* 0..1; the fullest ring */
 	uint64_t memory_bytes, memory_limit_bytes;
+	struct mon_overhead overhead;	       /* of the run; limit 0: not measured */
+	double overhead_now;		       /* of about the last second: 0.06 is 6 % */
 	const struct mon_view_row *rows_shown; /* busiest first */
 	size_t row_count, function_count;
 	bool open_known;			      /* else returns are not followed */

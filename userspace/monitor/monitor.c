@@ -32,6 +32,7 @@ void mon_monitor_write_policy(struct mon_monitor *monitor, uint32_t function, ui
 {
 	struct mon_policy policy = policy_of(monitor, function, calls_per_s);
 
+	mon_govern_policy(monitor->govern, function, monitor->rules[function]->automatic, &policy);
 	monitor->one_in[function] = mon_sample_word_n(policy.sample);
 	mon_capture_write_policy(monitor->capture, function, policy);
 }
@@ -153,6 +154,7 @@ void mon_monitor_free(struct mon_monitor *monitor)
 	mon_queue_free(monitor->queue);
 	mon_spool_free(monitor->spool);
 	mon_rings_free(monitor->rings);
+	mon_govern_free(monitor->govern);
 	mon_capture_free(monitor->capture);
 	mon_ledger_free(monitor->ledger);
 	mon_store_free(monitor->store);
@@ -183,6 +185,7 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 		.function_count = (uint32_t)monitor->watched.set.function_count - monitor->left_out,
 		.left_out = monitor->left_out,
 		.run_id = stats.store.run_id,
+		.max_overhead = monitor->govern ? monitor->config.max_overhead : 0,
 		.earlier_runs = stats.store.earlier_runs,
 		.budget_bytes = mon_budget_limit(monitor->budget),
 		.size_max_bytes = monitor->config.size_max_bytes ? monitor->config.size_max_bytes

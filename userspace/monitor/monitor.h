@@ -26,6 +26,7 @@ struct mon_description {
 	uint32_t function_count, left_out;
 	uint64_t run_id, earlier_runs;
 	uint64_t budget_bytes, size_max_bytes;
+	double max_overhead; /* 0: no limit */
 };
 
 /* What is known at the end. */

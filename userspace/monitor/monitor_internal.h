@@ -5,6 +5,7 @@
 
 #include "base/budget.h"
 #include "capture/capture.h"
+#include "monitor/govern.h"
 #include "monitor/monitor.h"
 #include "monitor/pressure.h"
 #include "monitor/status.h"
@@ -55,7 +56,9 @@ struct mon_monitor {
 	struct mon_status_server *status; /* NULL: the socket could not be made */
 	struct mon_pressure pressure;
 	bool pressed;
-	uint32_t *one_in; /* what each function's policy keeps now */
+	struct mon_trap_cost trap_cost;
+	struct mon_govern *govern; /* NULL: no limit */
+	uint32_t *one_in;	   /* what each function's policy keeps now */
 };
 
 /* The two ways into a run. What fails leaves nothing but what was there. */

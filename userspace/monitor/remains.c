@@ -64,6 +64,9 @@ static int push_total(struct mon_spool *spool, uint64_t position, const struct m
 
 	mon_ledger_total(ledger, function, &row);
 	total.armed_ns = row.armed_ns;
+	total.wanted_ns = row.wanted_ns;
+	total.wanted_own_ns = row.wanted_own_ns;
+	total.armed_own_ns = row.armed_own_ns;
 	total.marks = row.marks;
 	if (!mon_ledger_histogram(ledger, function, counts))
 		length = mon_histogram_encode(counts, blob);
@@ -125,5 +128,8 @@ void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledge
 	mon_ledger_update(ledger, total->function, &total->counters,
 			  total->counters.returns && !total->histogram_bytes ? NULL : histogram,
 			  total->armed_ns);
+	if (total->wanted_own_ns)
+		mon_ledger_set_share(ledger, total->function, total->wanted_ns,
+				     total->wanted_own_ns, total->armed_own_ns);
 	mon_ledger_set(ledger, total->function, MON_REASON_KILLED, total->killed);
 }

@@ -21,7 +21,7 @@ enum mon_remains_kind {
 	MON_REMAINS_END = 201,	   /* struct mon_remains_end, the last record of all */
 	MON_REMAINS_BREAKER = 202, /* struct mon_remains_breaker, one for each transition */
 };
-#define MON_REMAINS_VERSION 2
+#define MON_REMAINS_VERSION 3
 #define MON_REMAINS_HISTOGRAM_MAX 1600 /* beyond it the buckets are left out */
 
 struct mon_remains_total {
@@ -29,6 +29,7 @@ struct mon_remains_total {
 	uint16_t histogram_bytes;
 	uint32_t function;
 	uint64_t armed_ns;
+	uint64_t wanted_ns, wanted_own_ns, armed_own_ns; /* own: 0, armed all the time */
 	uint64_t killed; /* records that neither database nor spool had room for */
 	uint32_t marks;	 /* enum mon_mark */
 	uint32_t reserved;

@@ -20,10 +20,12 @@ void mon_monitor_read_counters(struct mon_monitor *monitor, mon_ns now)
 	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++) {
 		struct mon_counters counters;
 		const uint32_t *histogram;
+		mon_ns armed_ns = now - monitor->armed_ns;
 
 		mon_capture_read_counters(monitor->capture, i, &counters, &histogram);
-		mon_ledger_update(monitor->ledger, i, &counters, histogram,
-				  now - monitor->armed_ns);
+		mon_govern_account(monitor->govern, i, now, &armed_ns);
+		mon_ledger_update(monitor->ledger, i, &counters, histogram, armed_ns);
+		mon_govern_share(monitor->govern, i, now);
 	}
 }
 
@@ -143,6 +145,7 @@ static void tick(struct mon_monitor *monitor,
 			(wall - monitor->started_wall_ns) - (int64_t)(now - monitor->started_ns);
 
 		rows.wall_ns = wall;
+		mon_govern_overhead(monitor->govern, &rows.overhead);
 		if (step > (int64_t)CLOCK_STEP_NS || step < -(int64_t)CLOCK_STEP_NS ||
 		    now - monitor->last_clock_ns >= CLOCK_ROW_NS) {
 			rows.clock_row = true;
@@ -163,6 +166,9 @@ static void tick(struct mon_monitor *monitor,
 	view.memory_bytes = mon_look_at_memory(monitor->bpf_bytes, stats.ring.size_bytes);
 	view.memory_limit_bytes = mon_budget_limit(monitor->budget);
 	view.elapsed_ns = now - monitor->started_ns;
+	mon_govern_overhead(monitor->govern, &view.overhead);
+	if (monitor->govern)
+		view.overhead_now = mon_governor_overhead(mon_govern_governor(monitor->govern));
 	if (on_tick)
 		on_tick(&view, context);
 }
@@ -189,7 +195,12 @@ static const char *watch(struct mon_monitor *monitor,
 	for (;;) {
 		mon_ns now = mon_clock_now(&mon_clock_system);
 		mon_ns until = next_ns < end_ns ? next_ns : end_ns;
-		int timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
+		mon_ns govern_ns = mon_govern_next(monitor->govern);
+		int timeout_ms;
+
+		if (govern_ns < until)
+			until = govern_ns;
+		timeout_ms = until > now ? (int)((until - now) / MON_NS_PER_MS) + 1 : 0;
 
 		if (monitor->targets_gone)
 			return "target exited";
@@ -198,6 +209,10 @@ static const char *watch(struct mon_monitor *monitor,
 		if (now >= next_ns) {
 			tick(monitor, on_tick, context);
 			next_ns += TICK_NS;
+			continue;
+		}
+		if (now >= govern_ns) {
+			mon_govern_act(monitor->govern, now);
 			continue;
 		}
 		if (poll(fds, TARGETS + monitor->watched.target_count, timeout_ms) <= 0)

@@ -34,6 +34,7 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 		.frames = monitor->returns,
 		.arguments = config->arg_count > 0,
 		.stacks = config->stack_frames > 0,
+		.governed = !adopted && config->max_overhead > 0,
 		.text_bytes = config->text_count ? MON_TEXTS_CALL_BYTES(config->text_count,
 									config->capture_bytes)
 						 : 0,

@@ -69,6 +69,10 @@ struct mon_status {
 	uint64_t memory_bytes, bpf_bytes, memory_limit_bytes;
 	uint64_t part_bytes[MON_BUDGET_PARTS], part_peak_bytes[MON_BUDGET_PARTS];
 	uint32_t pressed, reserved;
+
+	double overhead_limit, overhead_now; /* limit 0: none */
+	uint64_t cost_ns, own_ns;
+	uint32_t no_return_functions, windowed_functions;
 };
 
 struct mon_status_server;

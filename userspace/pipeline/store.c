@@ -61,6 +61,12 @@ static int append_columns(struct mon_store *store)
 	static const char *const minors[] = {
 		"ALTER TABLE function_total ADD COLUMN estimated INTEGER;"
 		"UPDATE meta SET value=1 WHERE key='minor'",
+		"ALTER TABLE function_total ADD COLUMN wanted_own_ns INTEGER;"
+		"ALTER TABLE function_total ADD COLUMN armed_own_ns INTEGER;"
+		"ALTER TABLE run ADD COLUMN overhead_limit REAL;"
+		"ALTER TABLE run ADD COLUMN probe_cost_ns INTEGER;"
+		"ALTER TABLE run ADD COLUMN own_cpu_ns INTEGER;"
+		"UPDATE meta SET value=2 WHERE key='minor'",
 	};
 	int64_t minor = 0;
 	int code = mon_store_ask(store, "SELECT value FROM meta WHERE key='minor'", 0, &minor);

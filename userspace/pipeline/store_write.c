@@ -54,13 +54,18 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock VALUES(?,?,?)",
 	[MON_STORE_TOTAL] =
 		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
-		"total_ns,self_ns,min_ns,max_ns,histogram,estimated)"
-		" VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT"
+		"total_ns,self_ns,min_ns,max_ns,histogram,estimated,wanted_own_ns,armed_own_ns)"
+		" VALUES(?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,0),nullif(?,0)) ON CONFLICT"
 		" DO UPDATE SET wanted_ns=excluded.wanted_ns, armed_ns=excluded.armed_ns,"
 		" calls=excluded.calls, returns=excluded.returns, failed=excluded.failed,"
 		" total_ns=excluded.total_ns, self_ns=excluded.self_ns, min_ns=excluded.min_ns,"
 		" max_ns=excluded.max_ns, histogram=coalesce(excluded.histogram,histogram),"
-		" estimated=max(excluded.estimated,coalesce(estimated,0))",
+		" estimated=max(excluded.estimated,coalesce(estimated,0)),"
+		" wanted_own_ns=excluded.wanted_own_ns, armed_own_ns=excluded.armed_own_ns",
+	[MON_STORE_COVERAGE] = "INSERT OR REPLACE INTO coverage VALUES(?,?,?,?)",
+	/* Parts in ten thousand: no type of ours is a fraction. */
+	[MON_STORE_OVERHEAD] = "UPDATE run SET overhead_limit=?2/10000.0, probe_cost_ns=?3,"
+			       " own_cpu_ns=?4 WHERE id=?1",
 	[MON_STORE_INTERVAL] =
 		"INSERT OR REPLACE INTO function_interval VALUES(?,?,?,?,?,?,?,?,?,?,?)",
 	[MON_STORE_LEDGER] =
@@ -511,7 +516,7 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 	uint64_t estimated = (total->marks & MON_MARK_ESTIMATED) != 0;
 	bool self = !(total->marks & MON_MARK_SELF_UNKNOWN);
 	bool failed = store->functions.functions[total->function].failed_if;
-	char types[] = "iuuuu?u?uubu";
+	char types[] = "iuuuu?u?uubuuu";
 
 	types[5] = failed ? 'u' : 'N';
 	types[7] = self ? 'u' : 'N';
@@ -522,12 +527,12 @@ static int write_total(struct mon_store *store, const struct mon_total *total)
 		return mon_store_run(store, MON_STORE_TOTAL, types,
 				     store->function_base + total->function, total->wanted_ns,
 				     total->armed_ns, total->calls, total->returns, total->failed,
-				     estimated);
+				     estimated, total->wanted_own_ns, total->armed_own_ns);
 	return mon_store_run(store, MON_STORE_TOTAL, types, store->function_base + total->function,
 			     total->wanted_ns, total->armed_ns, total->calls, total->returns,
 			     total->failed, total->total_ns, total->self_ns, total->min_ns,
 			     total->max_ns, (const void *)total->histogram, total->histogram_bytes,
-			     estimated);
+			     estimated, total->wanted_own_ns, total->armed_own_ns);
 }
 
 static int write_interval(struct mon_store *store, const struct mon_interval *interval)
@@ -563,6 +568,16 @@ static int write_tick(struct mon_store *store, const struct mon_tick *tick)
 		code = write_total(store, &tick->totals[i]);
 	for (size_t i = 0; i < tick->interval_count && code == SQLITE_OK; i++)
 		code = write_interval(store, &tick->intervals[i]);
+	for (size_t i = 0; i < tick->coverage_count && code == SQLITE_OK; i++)
+		code = mon_store_run(store, MON_STORE_COVERAGE, "iiit",
+				     store->function_base + tick->coverage[i].function,
+				     mon_store_since(store, tick->coverage[i].from_ns),
+				     mon_store_since(store, tick->coverage[i].to_ns),
+				     tick->coverage[i].why);
+	if (tick->overhead.limit > 0 && code == SQLITE_OK)
+		code = mon_store_run(store, MON_STORE_OVERHEAD, "iiuu", store->run_id,
+				     (int64_t)(tick->overhead.limit * 10000 + 0.5),
+				     tick->overhead.cost_ns, tick->overhead.own_ns);
 	for (size_t i = 0; i < tick->entry_count && code == SQLITE_OK; i++) {
 		const struct mon_ledger_entry *entry = &tick->entries[i];
 

@@ -256,6 +256,23 @@ static int no_such_run(sqlite3 *database, uint32_t id, const char *path, struct 
 			     list);
 }
 
+/* A file of an earlier version lacks the columns. */
+static void read_overhead(sqlite3 *database, struct mon_run *run)
+{
+	static const char sql[] = "SELECT overhead_limit, probe_cost_ns, own_cpu_ns FROM run"
+				  " WHERE id = ?1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	struct mon_error unused;
+
+	if (!has_column(database, "run", "overhead_limit") ||
+	    mon_query_prepare(database, sql, (int64_t[]){run->id}, 1, &statement, &unused) ||
+	    mon_query_step(statement, &unused) <= 0)
+		return;
+	run->overhead_limit = sqlite3_column_double(statement, 0);
+	run->cost_ns = mon_query_count(statement, 1);
+	run->own_cpu_ns = mon_query_count(statement, 2);
+}
+
 int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_run *run_out,
 		  struct mon_error *error)
 {
@@ -296,6 +313,7 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	run.superseded = sqlite3_column_int64(statement, 13) != 0;
 	run.part = sqlite3_column_int64(statement, 14);
 	run.earlier = copy_text(statement, 15);
+	read_overhead(database, &run);
 	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
 	    !run.options || !run.end_reason || !run.earlier) {
 		mon_run_clear(&run);
@@ -403,6 +421,8 @@ static void row_numbers(struct mon_function_row *row, sqlite3_stmt *statement, u
 	row->self_ns += mon_query_count(statement, 18);
 	row->self_unknown |= mon_query_count(statement, 15) && mon_query_is_null(statement, 18);
 	row->estimated |= mon_query_count(statement, 23) != 0;
+	row->wanted_own_ns = mon_query_count(statement, 24);
+	row->armed_own_ns = mon_query_count(statement, 25);
 	row->has_min = !mon_query_is_null(statement, 19);
 	row->min_ns = min_ns;
 	if (max_ns > row->max_ns)
@@ -428,14 +448,14 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 
 static const char sql_totals[] = FUNCTION_COLUMNS
 	" s.wanted_ns, s.armed_ns, s.calls, s.returns, s.failed, s.total_ns, s.self_ns, s.min_ns,"
-	" s.max_ns, s.histogram, 0, %s"
+	" s.max_ns, s.histogram, 0, %s, %s"
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
 	" WHERE f.run_id = ?1 ORDER BY f.id";
 
 static const char sql_intervals[] = FUNCTION_COLUMNS
 	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
-	" i.max_ns, i.histogram, i.start_ns, %s"
+	" i.max_ns, i.histogram, i.start_ns, %s, %s"
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" JOIN function_interval i ON i.function_id = f.id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
@@ -453,7 +473,11 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 	int result;
 
 	(void)snprintf(sql, sizeof(sql), since ? sql_intervals : sql_totals,
-		       has_column(database, "function_total", "estimated") ? "s.estimated" : "0");
+		       has_column(database, "function_total", "estimated") ? "s.estimated" : "0",
+		       /* Of an interval only the time is known. */
+		       !since && has_column(database, "function_total", "armed_own_ns")
+			       ? "s.wanted_own_ns, s.armed_own_ns"
+			       : "0, 0");
 	result = mon_query_prepare(database, sql, (int64_t[]){run->id, (int64_t)cut_ns},
 				   since ? 2 : 1, &statement, error);
 	if (result)

@@ -50,7 +50,9 @@ struct mon_run {
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
 	char *earlier; /* of a further part: ".damaged-1", or what else became of the file before */
 	int64_t part, started_wall_ns;
-	uint64_t length_ns;		  /* until its end, or the last thing written */
+	uint64_t length_ns;    /* until its end, or the last thing written */
+	double overhead_limit; /* 0: none, and nothing was measured */
+	uint64_t cost_ns, own_cpu_ns;
 	bool ended, complete, superseded; /* superseded: another run came after it */
 };
 void mon_run_clear(struct mon_run *run);
@@ -69,6 +71,7 @@ struct mon_function_row {
 	int64_t id;
 	char *name, *symbol, *aliases, *module, *mode, *note;
 	uint64_t offset, probe_offset, size_bytes;
+	uint64_t wanted_own_ns, armed_own_ns; /* 0: not known */
 	uint64_t wanted_ns, armed_ns, calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	bool has_failed, has_min, has_quantiles;
 	bool estimated;	   /* returns were followed for sampled calls only: times are estimates */

@@ -51,6 +51,10 @@ uint64_t mon_report_scaled(const struct mon_function_row *row, uint64_t value)
 {
 	if (!mon_report_is_estimate(row))
 		return value;
+	/* Calls happen in the target's own CPU time, which hits leave less of. */
+	if (row->armed_own_ns && row->wanted_own_ns)
+		return (uint64_t)((unsigned __int128)value * row->wanted_own_ns /
+				  row->armed_own_ns);
 	return (uint64_t)((unsigned __int128)value * row->wanted_ns / row->armed_ns);
 }
 
@@ -58,6 +62,9 @@ uint64_t mon_report_rate(const struct mon_function_row *row)
 {
 	if (!row->armed_ns)
 		return 0;
+	if (mon_report_is_estimate(row) && row->armed_own_ns)
+		return (uint64_t)((unsigned __int128)mon_report_scaled(row, row->calls) *
+				  MON_NS_PER_S / row->wanted_ns);
 	return (uint64_t)((unsigned __int128)row->calls * MON_NS_PER_S / row->armed_ns);
 }
 
@@ -158,6 +165,8 @@ static int run_table(const struct mon_run *run, struct mon_table **table_out)
 		{NULL, "ended", MON_CELL_BOOL, false},
 		{NULL, "end_reason", MON_CELL_TEXT, false},
 		{NULL, "complete", MON_CELL_BOOL, false},
+		{NULL, "probe_cost_ns", MON_CELL_COUNT, false},
+		{NULL, "own_cpu_ns", MON_CELL_COUNT, false},
 	};
 	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
 
@@ -178,6 +187,10 @@ static int run_table(const struct mon_run *run, struct mon_table **table_out)
 	if (run->end_reason[0])
 		mon_table_text(table, 11, run->end_reason);
 	mon_table_number(table, 12, run->complete);
+	if (run->overhead_limit > 0) {
+		mon_table_number(table, 13, run->cost_ns);
+		mon_table_number(table, 14, run->own_cpu_ns);
+	}
 	if (mon_table_failed(table))
 		return -ENOMEM;
 	*table_out = TAKE_PTR(table);
@@ -255,7 +268,7 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 	mon_table_text(table, NAME, row->name);
 	mon_table_text(table, SYMBOL, row->symbol);
 	mon_table_estimate(table, CALLS_SHOWN, mon_report_scaled(row, row->calls), estimate);
-	mon_table_number(table, RATE, mon_report_rate(row));
+	mon_table_estimate(table, RATE, mon_report_rate(row), estimate && row->armed_own_ns);
 	if (row->returns) {
 		mon_table_estimate(table, TOTAL_SHOWN, mon_report_scaled(row, row->total_ns),
 				   estimate || sampled);
@@ -534,6 +547,17 @@ static int breaker_table(const struct mon_report *report, struct mon_table **tab
 	return result;
 }
 
+static void print_overhead(const struct mon_report *report)
+{
+	const struct mon_run *run = &report->run;
+
+	if (run->overhead_limit <= 0 || !run->own_cpu_ns)
+		return;
+	(void)fprintf(report->out, "target   +%.1f %% CPU (limit %.3g)\n",
+		      100.0 * (double)run->cost_ns / (double)run->own_cpu_ns,
+		      100.0 * run->overhead_limit);
+}
+
 static void print_breaker(const struct mon_report *report, const struct mon_table *events)
 {
 	uint64_t opened = 0, open_ns = 0, since_ns = 0;
@@ -611,6 +635,7 @@ static int print_screen(struct mon_report *report, struct mon_error *error)
 			return result;
 		print_losses(report, losses);
 		print_breaker(report, breaker);
+		print_overhead(report);
 	}
 	if (!options->head_only && report->functions.count)
 		(void)fprintf(report->out, "next     --function %s | --callers | --slowest 20\n",

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * --max-overhead on a target that works as fast as it can: its own count is what the scaled one is
+ * held against, whatever share of the time its function was armed. How much slower it became is
+ * printed beside what the program says, and held against nothing: other work on the machine counts
+ * in, too.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "tests/harness/database.h"
+#include "tests/harness/monitor.h"
+#include "tests/harness/scratch.h"
+#include "tests/harness/target.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LONG_MS 120000
+
+struct load {
+	const char *mode, *function, *rounds, *steps, *kind, *limit;
+};
+
+static const struct load loads[] = {
+	{"session", "watched_busy", "250000", "40000", "0", "3%"},
+	{"multi", "watched_busy", "250000", "40000", "0", "3%"},
+	{"perf", "watched_busy", "250000", "40000", "0", "3%"},
+	{"session", "watched_stepped", "30000", "300000", "1", "5%"},
+};
+
+static char *directory, *database;
+
+static int setup(void **state)
+{
+	(void)state;
+	directory = scratch_new();
+	database = scratch_path(directory, "monbpf.db");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	int result = process_teardown(state);
+
+	scratch_remove(directory);
+	free(database);
+	return result;
+}
+
+static struct target *start(const struct load *load)
+{
+	return target_start("busy", load->rounds, load->steps, load->kind, NULL);
+}
+
+static void took(struct target *target, double *wall_s, double *cpu_s)
+{
+	unsigned long long wall_ns, cpu_ns;
+
+	assert_int_equal(sscanf(target_wait_line(target, "took", LONG_MS), "took %llu %llu",
+				&wall_ns, &cpu_ns),
+			 2);
+	*wall_s = (double)wall_ns / 1e9;
+	*cpu_s = (double)cpu_ns / 1e9;
+}
+
+static int64_t of(const struct load *load, const char *column)
+{
+	char sql[256];
+
+	(void)snprintf(sql, sizeof(sql), "SELECT %s FROM functions WHERE function='%s'", column,
+		       load->function);
+	return db_int(database, sql);
+}
+
+static void a_scaled_count_is_true(void **state)
+{
+	const struct load *load = *state;
+	double wall_s[2], cpu_s[2], off;
+	struct target *target = start(load);
+	struct monitor *monitor, *report;
+	int64_t calls;
+
+	target_go(target);
+	took(target, &wall_s[0], &cpu_s[0]);
+	assert_int_equal(target_done(target), atol(load->rounds));
+	(void)target_finish(target);
+
+	target = start(load);
+	monitor = monitor_attach(target, database, "--mode", load->mode, "--max-overhead",
+				 load->limit, "watched_*", NULL);
+	target_go(target);
+	took(target, &wall_s[1], &cpu_s[1]);
+	calls = target_done(target);
+	monitor_end(monitor, 0);
+	assert_ledger_closed(database);
+
+	off = (double)of(load, "calls_estimated") / (double)calls - 1;
+	print_message("limit %s: CPU time +%.1f %%, as it says +%.1f %%, wall time +%.1f %%; "
+		      "armed %.0f %% of the time in %lld windows, count %+.2f %% off\n",
+		      load->limit, 100 * (cpu_s[1] / cpu_s[0] - 1),
+		      (double)db_int(database, "SELECT 1000*probe_cost_ns/own_cpu_ns FROM run") /
+			      10,
+		      100 * (wall_s[1] / wall_s[0] - 1),
+		      100.0 * (double)of(load, "armed_ns") / (double)of(load, "wanted_ns"),
+		      (long long)db_int(database, "SELECT count(*) FROM coverage"), 100 * off);
+	assert_true(of(load, "calls") < calls);
+	assert_true(fabs(off) < 0.05);
+	assert_int_equal(db_int(database, "SELECT sum(to_ns-from_ns) FROM coverage"),
+			 of(load, "armed_ns"));
+	assert_true(of(load, "armed_ns") < of(load, "wanted_ns"));
+	/* No two rows of a function overlap, and none is outside of the run. */
+	assert_int_equal(db_int(database, "SELECT count(*) FROM coverage a JOIN coverage b USING"
+					  "(function_id) WHERE a.from_ns<b.from_ns AND "
+					  "a.to_ns>b.from_ns"),
+			 0);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM coverage, run WHERE from_ns<0 OR "
+					  "to_ns<=from_ns OR to_ns>ended_ns"),
+			 0);
+	/* What is rare stays as it is. */
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT function_id) FROM coverage"), 1);
+	assert_true(monitor_count_lines(monitor, "armed for a share of the time") >= 1);
+
+	report = monitor_start((const char *const[]){"report", "-i", database, NULL});
+	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(report), "~ marks estimates"));
+	assert_non_null(strstr(monitor_stdout(report), "target   +"));
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* Nothing is armed for a share of the time when nobody asked for a limit. */
+static void without_a_limit_every_call_counts(void **state)
+{
+	struct target *target = target_start("busy", "200000", "10", "0", NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--max-overhead", "0", "watched_*", NULL);
+
+	(void)state;
+	target_go(target);
+	(void)target_done(target);
+	monitor_end(monitor, 0);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), 200000);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM coverage"), 0);
+	assert_int_equal(db_int(database, "SELECT overhead_limit IS NULL FROM run"), 1);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* Few calls: watched whole, and what they cost is told. */
+static void below_the_limit_every_call_counts(void **state)
+{
+	struct target *target = target_start("steady", "2000", NULL);
+	struct monitor *monitor = monitor_attach(target, database, "watched_*", NULL);
+	long calls;
+
+	(void)state;
+	(void)monitor_wait_line(monitor, "limits: 10 % of the target's CPU", PROCESS_TIMEOUT_MS);
+	target_go(target);
+	db_wait_int(database, "SELECT coalesce(sum(calls),0) FROM functions", 3000);
+	process_say(target_process(target), "");
+	calls = target_done(target);
+	monitor_end(monitor, 0);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT max(calls) FROM functions"), calls);
+	assert_int_equal(db_int(database, "SELECT max(calls_estimated) FROM functions"), calls);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM coverage"), 0);
+	assert_int_equal(db_int(database, "SELECT probe_cost_ns>0 AND own_cpu_ns>0 FROM run"), 1);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* What it would cost, function by function; nothing is written and nothing stays. */
+static void a_census_counts_for_a_second(void **state)
+{
+	struct target *target = target_start("busy", "0", "2000", NULL);
+	char pid[16];
+	struct monitor *census;
+	unsigned long long calls = 0, thousands = 0;
+	const char *row;
+
+	(void)state;
+	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
+	target_go(target);
+	census = monitor_start((const char *const[]){"attach", "--census", "-p", pid, "-o",
+						     database, "watched_*", NULL});
+	assert_int_equal(monitor_wait(census, PROCESS_TIMEOUT_MS), 0);
+	row = strstr(monitor_stdout(census), "\nwatched_busy");
+	assert_non_null(row);
+	assert_true(sscanf(row, " watched_busy %llu,%llu", &thousands, &calls) >= 1);
+	assert_true(thousands > 0);
+	assert_non_null(strstr(row, "emulated"));
+	assert_null(strstr(monitor_stdout(census), "watched_stepped"));
+	assert_non_null(strstr(row, "1 of 2 functions called"));
+	assert_int_equal(access(database, F_OK), -1);
+	process_say(target_process(target), "");
+	assert_true((uint64_t)target_done(target) >= 1000 * thousands);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static void a_census_of_a_command_is_refused(void **state)
+{
+	struct monitor *census =
+		monitor_start((const char *const[]){"attach", "--census", "--", "true", NULL});
+
+	(void)state;
+	assert_int_equal(monitor_wait(census, PROCESS_TIMEOUT_MS), 2);
+	assert_non_null(strstr(monitor_stderr(census), "--census counts in a process that runs"));
+}
+
+static void a_limit_that_is_none_is_refused(void **state)
+{
+	static const char *const wrong[] = {"-1", "x", "5%%", "0.01%", "1001", "nan", ""};
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(wrong); i++) {
+		struct monitor *monitor = monitor_start((const char *const[]){
+			"attach", "-p", "1", "--max-overhead", wrong[i], NULL});
+
+		assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 2);
+		assert_non_null(strstr(monitor_stderr(monitor), "--max-overhead wants"));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	enum { LOADS = MON_ARRAY_COUNT(loads), OTHERS = 5 };
+	static struct CMUnitTest tests[LOADS + OTHERS] = {
+		{.name = "without_a_limit_every_call_counts",
+		 .test_func = without_a_limit_every_call_counts},
+		{.name = "below_the_limit_every_call_counts",
+		 .test_func = below_the_limit_every_call_counts},
+		{.name = "a_census_counts_for_a_second", .test_func = a_census_counts_for_a_second},
+		{.name = "a_census_of_a_command_is_refused",
+		 .test_func = a_census_of_a_command_is_refused},
+		{.name = "a_limit_that_is_none_is_refused",
+		 .test_func = a_limit_that_is_none_is_refused},
+	};
+	static char names[LOADS][96];
+
+	for (size_t i = 0; i < LOADS; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "a_scaled_count_is_true_%s_%s",
+			       loads[i].function, loads[i].mode);
+		tests[OTHERS + i] =
+			(struct CMUnitTest){.name = names[i],
+					    .test_func = a_scaled_count_is_true,
+					    .initial_state = (void *)(uintptr_t)&loads[i]};
+	}
+	for (size_t i = 0; i < MON_ARRAY_COUNT(tests); i++) {
+		tests[i].setup_func = setup;
+		tests[i].teardown_func = teardown;
+	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return _cmocka_run_group_tests("kernel/governor", tests, MON_ARRAY_COUNT(tests), NULL,
+				       NULL);
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Functions that leave the link they share and are armed for a while at a time: each call is
+ * counted once or, while its function is not armed, not at all; the others miss nothing; and what a
+ * closed window left open says nothing of later calls.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "capture/capture.h"
+#include "tests/harness/functions.h"
+#include "tests/harness/target.h"
+#include "tests/harness/watch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MODE(state) (*(const enum mon_mode *)*(state))
+#define TRIES_MAX 10000
+
+enum { OUTER, MIDDLE, LEAF };
+static const char *const symbols[] = {"watched_outer", "watched_middle", "watched_leaf", NULL};
+
+static struct watch watch;
+static struct target *target;
+static struct mon_call_event last_leaf;
+
+static void remember(const struct mon_record *record)
+{
+	const struct mon_call_event *call = record->data;
+
+	if (call->function == LEAF)
+		last_leaf = *call;
+}
+
+static void begin(enum mon_mode mode)
+{
+	struct mon_capture_options options = watch_options(mode);
+	char path[512];
+
+	target = target_start("rooms", NULL);
+	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	watch.on_record = remember;
+	options.movable = true;
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+}
+
+static int teardown(void **state)
+{
+	watch_free(&watch);
+	return process_teardown(state);
+}
+
+/* The number that the target answers with. */
+static long say(const char *line)
+{
+	long number = 0;
+
+	process_say(target_process(target), line);
+	(void)sscanf(target_wait_line(target, "ok", PROCESS_TIMEOUT_MS), "ok %ld", &number);
+	return number;
+}
+
+static uint64_t calls_of(size_t function)
+{
+	return watch_counters(&watch, function).calls;
+}
+
+static void release(uint32_t function)
+{
+	mon_ns at_ns = 0;
+
+	assert_int_equal(mon_capture_release(watch.capture, &watch.set, &function, 1, &at_ns), 0);
+	assert_true(at_ns > 0);
+}
+
+static void open_window(uint32_t function)
+{
+	mon_ns from_ns = 0;
+
+	assert_int_equal(mon_capture_window_open(watch.capture, &watch.set, function, &from_ns), 0);
+	assert_true(from_ns > 0);
+}
+
+static void close_window(uint32_t function)
+{
+	mon_ns to_ns = 0;
+
+	mon_capture_window_close(watch.capture, function, &to_ns);
+	assert_true(to_ns > 0);
+}
+
+static void calls_count_while_armed(void **state)
+{
+	uint64_t ignored;
+	mon_ns unused;
+
+	begin(MODE(state));
+	assert_int_equal(say("leaf 5"), 5);
+	assert_int_equal(calls_of(LEAF), 5);
+	assert_int_equal(mon_capture_window_open(watch.capture, &watch.set, LEAF, &unused),
+			 -EALREADY);
+	release(LEAF);
+	say("leaf 7");
+	assert_int_equal(calls_of(LEAF), 5);
+	for (unsigned i = 1; i <= 3; i++) {
+		open_window(LEAF);
+		say("leaf 11");
+		assert_int_equal(calls_of(LEAF), 5 + i * 11);
+		assert_int_equal(mon_capture_window_open(watch.capture, &watch.set, LEAF, &unused),
+				 -EALREADY);
+		close_window(LEAF);
+		say("leaf 13");
+		assert_int_equal(calls_of(LEAF), 5 + i * 11);
+	}
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch.records[LEAF].finished, 38);
+	/* Nothing is attached any more, or it would be counted here or there. */
+	ignored = mon_capture_ignored(watch.capture, LEAF);
+	say("leaf 17");
+	assert_int_equal(calls_of(LEAF), 38);
+	assert_int_equal(mon_capture_ignored(watch.capture, LEAF), ignored);
+}
+
+/* While the target is busy: links overlap, and no call of the others is missed or counted twice. */
+static void the_others_miss_nothing(void **state)
+{
+	long rounds;
+
+	begin(MODE(state));
+	for (uint32_t i = 0; i < 3; i++)
+		mon_capture_write_policy(watch.capture, i,
+					 (struct mon_policy){.sample = MON_SAMPLE_NONE});
+	process_say(target_process(target), "run");
+	while (calls_of(OUTER) < 1000) {
+	}
+	release(LEAF);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t before = calls_of(LEAF), outer = calls_of(OUTER);
+
+		open_window(LEAF);
+		while (calls_of(LEAF) < before + 1000) {
+		}
+		close_window(LEAF);
+		while (calls_of(OUTER) < outer + 10000) {
+		}
+	}
+	release(MIDDLE);
+	process_say(target_process(target), "");
+	assert_int_equal(
+		sscanf(target_wait_line(target, "ok", PROCESS_TIMEOUT_MS), "ok %ld", &rounds), 1);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(calls_of(OUTER), rounds);
+	assert_true(calls_of(LEAF) >= 4000);
+	assert_true(calls_of(LEAF) < (uint64_t)rounds);
+	for (size_t i = 0; i < 3; i++) {
+		struct mon_counters counters = watch_counters(&watch, i);
+
+		assert_int_equal(counters.calls, counters.returns + counters.unfinished);
+		/* One thread, and so many links that were closed: a call each at most. */
+		assert_true(counters.unfinished <= 6);
+	}
+}
+
+/*
+ * Its window closes in the middle of a call: the call is kept as unreturned, and whoever is called
+ * then is called by the function around it, which gets the time.
+ */
+static void what_was_open_is_cut_off(void **state)
+{
+	struct mon_counters counters;
+	unsigned tries = 0;
+
+	begin(MODE(state));
+	release(MIDDLE);
+	open_window(MIDDLE);
+	process_say(target_process(target), "enter");
+	(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+	say("leaf 1");
+	watch_read(&watch);
+	assert_int_equal(last_leaf.caller, MIDDLE);
+	assert_int_equal(last_leaf.depth, 2);
+	close_window(MIDDLE);
+	do {
+		say("leaf 1");
+		watch_read(&watch);
+	} while (last_leaf.caller == MIDDLE && ++tries < TRIES_MAX);
+	assert_int_equal(last_leaf.caller, OUTER);
+	assert_int_equal(last_leaf.depth, 1);
+	process_say(target_process(target), "leave");
+	(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
+	say("leaf 1");
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(last_leaf.caller, MON_FUNCTION_NONE);
+	assert_int_equal(last_leaf.depth, 0);
+	counters = watch_counters(&watch, MIDDLE);
+	assert_int_equal(counters.calls, 1);
+	assert_int_equal(counters.returns, 0);
+	assert_int_equal(watch.records[MIDDLE].unreturned, 1);
+	assert_int_equal(watch.records[MIDDLE].unwound, 0);
+	assert_int_equal(watch.records[OUTER].finished, 1);
+	/* All leaves but the last were called inside it, whoever was around them. */
+	assert_int_equal(watch.records[OUTER].last.child_ns,
+			 watch_counters(&watch, LEAF).total_ns - last_leaf.duration_ns);
+}
+
+static void without_movable_it_is_refused(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	uint32_t leaf = LEAF;
+	char path[512];
+	mon_ns at_ns;
+
+	target = target_start("rooms", NULL);
+	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+	assert_int_equal(mon_capture_release(watch.capture, &watch.set, &leaf, 1, &at_ns),
+			 -ENOTSUP);
+	say("leaf 5");
+	assert_int_equal(calls_of(LEAF), 5);
+}
+
+/* Measured on a child, and nothing of it is left for the run. */
+static void a_hit_costs_something(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct mon_trap_cost cost = {0};
+	char path[512];
+
+	target = target_start("rooms", NULL);
+	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	options.own_functions = MON_TRAP_FUNCTIONS;
+	options.allowance = true;
+	options.may_skip_returns = MODE(state) == MON_MODE_SESSION;
+	watch_open(&watch, &options);
+	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
+	print_message("a hit: %u ns, with return %u; single-stepped %u, %u\n", cost.entry_ns[0],
+		      cost.full_ns[0], cost.entry_ns[1], cost.full_ns[1]);
+	assert_true(cost.entry_ns[0] > 0 && cost.entry_ns[1] > 0 && cost.full_ns[0] > 0 &&
+		    cost.full_ns[1] > 0);
+	assert_int_equal(watch_run_counters(&watch).foreign_hits, 0);
+	watch_attach(&watch, target_pid(target));
+	/* Too late: it would be counted with the target's. */
+	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), -EINVAL);
+	say("leaf 5");
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch.records[LEAF].finished, 5);
+	assert_int_equal(watch.tasks, 1); /* the child is not one of them */
+}
+
+int main(int argc, char **argv)
+{
+	static const enum mon_mode modes[] = {MON_MODE_SESSION, MON_MODE_MULTI, MON_MODE_PERF};
+	static const struct {
+		const char *name;
+		CMUnitTestFunction body;
+	} rows[] = {
+		{"calls_count_while_armed", calls_count_while_armed},
+		{"the_others_miss_nothing", the_others_miss_nothing},
+		{"what_was_open_is_cut_off", what_was_open_is_cut_off},
+		{"without_movable_it_is_refused", without_movable_it_is_refused},
+		{"a_hit_costs_something", a_hit_costs_something},
+	};
+	static struct CMUnitTest tests[MON_ARRAY_COUNT(rows) * MON_ARRAY_COUNT(modes)];
+	static char names[MON_ARRAY_COUNT(tests)][64];
+	size_t count = 0;
+
+	for (size_t i = 0; i < MON_ARRAY_COUNT(rows); i++)
+		for (size_t mode = 0; mode < MON_ARRAY_COUNT(modes); mode++) {
+			(void)snprintf(names[count], sizeof(names[count]), "%s_%s", rows[i].name,
+				       mon_mode_name(modes[mode]));
+			tests[count++] = (struct CMUnitTest){.name = names[count],
+							     .test_func = rows[i].body,
+							     .teardown_func = teardown,
+							     .initial_state = (void *)&modes[mode]};
+		}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return _cmocka_run_group_tests("kernel/windows", tests, count, NULL, NULL);
+}

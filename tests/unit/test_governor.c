@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The governor against a naive model of a target: so many calls by its own CPU time, which is what
+ * hits leave. The model knows the true cost; the governor is told counters, as in life.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/budget.h"
+#include "control/governor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FUNCTIONS_MAX 200
+#define LOOK_NS (MON_NS_PER_S / 4)
+#define S(seconds) ((unsigned)((seconds)*4))
+
+struct model {
+	struct mon_governor *governor;
+	uint32_t count;
+	double rate[FUNCTIONS_MAX];	/* calls by second of own CPU time */
+	uint8_t stepped[FUNCTIONS_MAX]; /* 1: MON_GOVERNOR_STEPPED */
+	double truth[FUNCTIONS_MAX];	/* calls, seen or not */
+	struct mon_governor_counts counts[FUNCTIONS_MAX];
+	struct mon_trap_cost cost; /* the true one */
+	double busy;		   /* share of one CPU; 1: as fast as it can */
+	double own_ns, cost_ns;
+	mon_ns now;
+	uint64_t cpu_ns;
+	unsigned changes;
+};
+
+static const struct mon_trap_cost costs = {.entry_ns = {700, 9000}, .full_ns = {1400, 10000}};
+
+static void begin_with(struct model *model, uint32_t count, bool stepped, double limit, bool skip,
+		       bool window)
+{
+	const struct mon_governor_config config = {
+		.limit = limit,
+		.cost = costs,
+		.record_ns = 250,
+		.returns = true,
+		.can_lower_rates = true,
+		.can_skip_returns = skip,
+		.can_window = window,
+	};
+
+	memset(model, 0, sizeof(*model));
+	model->stepped[0] = stepped;
+	model->count = count;
+	model->cost = costs;
+	model->busy = 1;
+	model->now = MON_NS_PER_S;
+	for (uint32_t i = 0; i < count; i++)
+		model->counts[i].armed = true;
+	assert_int_equal(mon_governor_new(&config, count, model->stepped, NULL, &model->governor),
+			 0);
+	assert_false(mon_governor_look(
+		model->governor,
+		&(struct mon_governor_look){.now = model->now, .functions = model->counts}));
+}
+
+static void begin(struct model *model, uint32_t count, double limit, bool skip, bool window)
+{
+	begin_with(model, count, false, limit, skip, window);
+}
+
+static double hit_ns(const struct model *model, uint32_t i, bool no_return)
+{
+	double kept = mon_governor_lower_rates(model->governor) ? 0.001 : 0.01;
+	double entry = model->cost.entry_ns[model->stepped[i]];
+	double full = model->cost.full_ns[model->stepped[i]];
+
+	return entry + (no_return ? kept : 1) * (full - entry) + kept * 250;
+}
+
+/* A quarter of a second: each function is armed for all of it or not at all. */
+static void step(struct model *model)
+{
+	double kept = mon_governor_lower_rates(model->governor) ? 0.001 : 0.01, load = 0;
+	double cpu_ns = model->busy * (double)LOOK_NS, own_ns;
+
+	for (uint32_t i = 0; i < model->count; i++) {
+		struct mon_governor_order order = mon_governor_order(model->governor, i);
+
+		model->counts[i].armed = !order.windowed || (double)rand() / RAND_MAX < order.share;
+		if (model->counts[i].armed)
+			load += model->rate[i] * hit_ns(model, i, order.no_return) / 1e9;
+	}
+	own_ns = cpu_ns / (1 + load);
+	for (uint32_t i = 0; i < model->count; i++) {
+		double calls = model->rate[i] * own_ns / 1e9;
+
+		model->truth[i] += calls;
+		if (!model->counts[i].armed)
+			continue;
+		model->counts[i].calls += (uint64_t)calls;
+		model->counts[i].returns += (uint64_t)calls;
+		model->counts[i].emitted += (uint64_t)(calls * kept);
+	}
+	model->own_ns += own_ns;
+	model->cost_ns += cpu_ns - own_ns;
+	model->now += LOOK_NS;
+	model->cpu_ns += (uint64_t)cpu_ns;
+	model->changes += mon_governor_look(
+		model->governor, &(struct mon_governor_look){.now = model->now,
+							     .cpu_ns = model->cpu_ns,
+							     .functions = model->counts});
+}
+
+static void steps(struct model *model, unsigned count)
+{
+	while (count--)
+		step(model);
+}
+
+static void end(struct model *model)
+{
+	mon_governor_free(model->governor);
+}
+
+static void test_below_the_limit_nothing_is_done(void **state)
+{
+	struct model model;
+
+	(void)state;
+	begin(&model, 3, 0.10, true, true);
+	model.rate[0] = 50000; /* 7 % */
+	model.rate[1] = 1000;
+	steps(&model, S(60));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_FREE);
+	assert_int_equal(model.changes, 0);
+	/* What it says is what it was. */
+	assert_true(mon_governor_overhead_of_run(model.governor) > 0.068);
+	assert_true(mon_governor_overhead_of_run(model.governor) < 0.078);
+	end(&model);
+}
+
+static void test_returns_go_before_time(void **state)
+{
+	struct model model;
+	uint32_t no_return, windowed;
+
+	(void)state;
+	begin(&model, 3, 0.10, true, true);
+	model.rate[0] = 100000; /* 14 % with returns, 7 % without */
+	model.rate[1] = 1000;
+	steps(&model, S(10));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_NO_RETURNS);
+	mon_governor_tally(model.governor, &no_return, &windowed);
+	assert_int_equal(no_return, 1); /* as few as needed, the dearest */
+	assert_true(mon_governor_order(model.governor, 0).no_return);
+	assert_true(mon_governor_overhead(model.governor) < 0.10);
+	end(&model);
+}
+
+/* Over 30 s, escalation and all, the run pays no more than 1.2 times what was allowed. */
+static void check_limit(double rate, bool stepped, double limit, bool skip)
+{
+	struct model model;
+	double overhead, estimate;
+
+	begin_with(&model, 3, stepped, limit, skip, true);
+	model.rate[0] = rate;
+	model.rate[1] = 100;
+	steps(&model, S(30));
+	overhead = model.cost_ns / model.own_ns;
+	print_message("%.0f calls/s%s, limit %.2f: cost %.3f, %u changes\n", rate,
+		      stepped ? ", single-stepped" : "", limit, overhead, model.changes);
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_WINDOWS);
+	assert_true(model.changes <= 3);
+	assert_true(overhead <= 1.2 * limit);
+	/* The count, scaled by the target's own CPU time, is the true one. */
+	estimate = (double)model.counts[0].calls * model.own_ns /
+		   (double)mon_governor_armed_own_ns(model.governor, 0);
+	assert_true(estimate > 0.98 * model.truth[0] && estimate < 1.02 * model.truth[0]);
+	/* What is rare is left alone. */
+	assert_false(mon_governor_order(model.governor, 1).windowed);
+	end(&model);
+}
+
+static void test_the_limit_is_kept(void **state)
+{
+	(void)state;
+	check_limit(300000, false, 0.10, true);
+	check_limit(300000, false, 0.10, false);
+	check_limit(1000000, false, 0.10, true);
+	check_limit(100000, false, 0.05, false);
+	check_limit(100000, true, 0.10, true);
+	check_limit(5000000, false, 0.10, true);
+}
+
+static void test_it_comes_back_when_the_load_goes(void **state)
+{
+	struct model model;
+	unsigned changes;
+
+	(void)state;
+	begin(&model, 3, 0.10, true, true);
+	model.rate[0] = 1000000;
+	steps(&model, S(10));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_WINDOWS);
+	model.rate[0] = 100;
+	steps(&model, S(240));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_FREE);
+	changes = model.changes;
+	steps(&model, S(60));
+	assert_int_equal(model.changes, changes);
+	end(&model);
+}
+
+/* A load that swings about the limit must not make it swing with each tick. */
+static void test_it_does_not_swing(void **state)
+{
+	struct model model;
+
+	(void)state;
+	begin(&model, 2, 0.10, true, true);
+	for (unsigned i = 0; i < S(300); i++) {
+		model.rate[0] = i / 8 % 2 ? 100000 : 40000; /* 14 % and 5.6 %, each 2 s */
+		step(&model);
+	}
+	print_message("%u changes in 300 s\n", model.changes);
+	assert_true(model.changes <= 2 * 300 / 5);
+	/* Backing off: more and more rarely. */
+	model.changes = 0;
+	for (unsigned i = 0; i < S(300); i++) {
+		model.rate[0] = i / 8 % 2 ? 100000 : 40000;
+		step(&model);
+	}
+	assert_true(model.changes <= 10);
+	end(&model);
+}
+
+static void test_what_cannot_be_kept_is_said(void **state)
+{
+	struct model model;
+
+	(void)state;
+	begin(&model, 2, 0.10, true, false);
+	model.rate[0] = 1000000;
+	steps(&model, S(10));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_BEYOND);
+	assert_true(mon_governor_order(model.governor, 0).no_return);
+	assert_false(mon_governor_order(model.governor, 0).windowed);
+	end(&model);
+}
+
+static void test_windows_that_fail_are_given_up(void **state)
+{
+	struct model model;
+
+	(void)state;
+	begin(&model, 2, 0.10, true, true);
+	model.rate[0] = 1000000;
+	steps(&model, S(5));
+	assert_true(mon_governor_order(model.governor, 0).windowed);
+	mon_governor_give_up_windows(model.governor);
+	steps(&model, S(5));
+	assert_false(mon_governor_order(model.governor, 0).windowed);
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_BEYOND);
+	end(&model);
+}
+
+/* Ten calls a second are most of what an idle target does, and nobody's business. */
+static void test_an_idle_target_is_left_alone(void **state)
+{
+	struct model model;
+
+	(void)state;
+	begin(&model, 1, 0.10, true, true);
+	model.busy = 0.0001;
+	model.rate[0] = 1e6;
+	steps(&model, S(30));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_FREE);
+	end(&model);
+}
+
+/* Many functions, of any rates: no more of them than needed, and the limit holds. */
+static void test_random_loads(void **state)
+{
+	unsigned seed = getenv("MON_SEED") ? (unsigned)atoi(getenv("MON_SEED")) : 20261125;
+
+	(void)state;
+	print_message("MON_SEED=%u\n", seed);
+	srand(seed);
+	for (unsigned round = 0; round < 40; round++) {
+		double limit = 0.02 + 0.01 * (rand() % 20), overhead;
+		struct model model;
+
+		begin(&model, 1 + (uint32_t)rand() % FUNCTIONS_MAX, limit, rand() % 2, true);
+		for (uint32_t i = 0; i < model.count; i++)
+			model.rate[i] = rand() % 8 ? rand() % 300 : rand() % 300000;
+		steps(&model, S(60));
+		model.own_ns = model.cost_ns = 0;
+		steps(&model, S(120));
+		overhead = model.cost_ns / model.own_ns;
+		if (overhead > 1.2 * limit &&
+		    mon_governor_step(model.governor) != MON_GOVERNOR_BEYOND)
+			fail_msg("round %u: cost %.3f, limit %.3f", round, overhead, limit);
+		end(&model);
+	}
+}
+
+static void test_memory_is_the_budgets(void **state)
+{
+	const struct mon_governor_config config = {.limit = 0.1};
+	static const uint8_t stepped[FUNCTIONS_MAX];
+	struct mon_governor *governor;
+	struct mon_budget *budget;
+
+	(void)state;
+	assert_int_equal(mon_budget_new(mon_governor_bytes(FUNCTIONS_MAX), &budget), 0);
+	assert_int_equal(mon_governor_new(&config, FUNCTIONS_MAX, stepped, budget, &governor), 0);
+	assert_int_equal(mon_budget_used(budget), mon_governor_bytes(FUNCTIONS_MAX));
+	mon_governor_free(governor);
+	assert_int_equal(mon_budget_used(budget), 0);
+	mon_budget_fail_at(budget, 1);
+	assert_int_equal(mon_governor_new(&config, FUNCTIONS_MAX, stepped, budget, &governor),
+			 -12 /* ENOMEM */);
+	/* The plan keeps half of MON_GOVERNED_FUNCTION_BYTES for it. */
+	assert_true(mon_governor_bytes(1) <= 128);
+	mon_budget_free(budget);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_below_the_limit_nothing_is_done),
+		cmocka_unit_test(test_returns_go_before_time),
+		cmocka_unit_test(test_the_limit_is_kept),
+		cmocka_unit_test(test_it_comes_back_when_the_load_goes),
+		cmocka_unit_test(test_it_does_not_swing),
+		cmocka_unit_test(test_what_cannot_be_kept_is_said),
+		cmocka_unit_test(test_windows_that_fail_are_given_up),
+		cmocka_unit_test(test_an_idle_target_is_left_alone),
+		cmocka_unit_test(test_random_loads),
+		cmocka_unit_test(test_memory_is_the_budgets),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
