@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -291,6 +292,30 @@ static void K23_fork(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/*
+ * A process outside of the monitor's pid namespace has no pid there. A link for pid 0 would be one
+ * for every process: once it made each call of the target count twice.
+ */
+static void nobody_is_foreign(void **state)
+{
+	static const char *const symbols[] = {"watched_call", NULL};
+	const struct mon_capture_options options =
+		watch_options(((const struct cell *)*state)->mode);
+	struct target *target = target_start("calls", NULL);
+	char path[PATH_MAX];
+
+	functions_add(&watch.set, target_path("calls", path, sizeof(path)), symbols);
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+	assert_int_equal(mon_capture_attach_foreign(watch.capture, &watch.set, 0), -ESRCH);
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	assert_int_equal(watch_counters(&watch, 0).calls, 23);
+	watch_close_probes(&watch);
+	assert_int_equal(watch_run_counters(&watch).foreign_hits, 0);
+	assert_int_equal(target_finish(target), 0);
+}
+
 /* Two processes of one binary, both attached. */
 static void two_processes(void **state)
 {
@@ -330,6 +355,7 @@ int main(int argc, char **argv)
 	} others[] = {
 		{"K23_fork", K23_fork},
 		{"two_processes", two_processes},
+		{"nobody_is_foreign", nobody_is_foreign},
 	};
 	enum {
 		ROWS = MON_ARRAY_COUNT(rows),

@@ -705,8 +705,8 @@ static void documented_queries_run(void **state)
 
 	(void)state;
 	assert_non_null(text);
-	for (char *at = text; (at = strstr(at, "```sql\n"));) {
-		char *end = strstr(at += 7, "```");
+	for (char *at = text; (at = strstr(at, "\n```sql"));) {
+		char *end = (at = strchr(at + 1, '\n')) ? strstr(at, "```") : NULL;
 
 		assert_non_null(end);
 		*end = '\0';
