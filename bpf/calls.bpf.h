@@ -35,21 +35,15 @@ static __noinline void mon_emit_unframed(struct pt_regs *ctx, struct mon_thread 
 		.depth = MON_FRAMES_MAX,
 		.flags = MON_CALL_UNRETURNED,
 	};
-	__u64 args[MON_EVENT_ARGS_MAX];
 
 	if (setup.skip_returns)
 		mon_doubt_caller(thread, MON_FRAMES_MAX, &call);
-	if (setup.text_count || setup.stack_frames)
+	if (setup.arg_count || setup.text_count || setup.stack_frames)
 		call.entry = ctx;
-	call.walkable = setup.stack_frames > 0;
-	if (setup.arg_count) {
-		mon_read_arguments(ctx, args);
-		call.args = args;
-	}
 	if (!thread->named)
 		mon_emit_task(bpf_get_current_task_btf(), thread->tgid, thread->tid,
 			      thread->born_ns, &thread->named);
-	mon_emit_call(count, &call);
+	mon_emit_call(count, &call, true);
 }
 
 /*
@@ -72,22 +66,16 @@ static __noinline void mon_emit_entry(struct pt_regs *ctx, struct mon_counters *
 		.cpu = bpf_get_smp_processor_id(),
 		.flags = MON_CALL_ENTRY_ONLY,
 	};
-	__u64 args[MON_EVENT_ARGS_MAX];
 	struct mon_name *name;
 
-	if (setup.text_count || setup.stack_frames)
+	if (setup.arg_count || setup.text_count || setup.stack_frames)
 		call.entry = ctx;
-	call.walkable = setup.stack_frames > 0;
-	if (setup.arg_count) {
-		mon_read_arguments(ctx, args);
-		call.args = args;
-	}
 	name = mon_create(&thread_names, task);
 	if (!name)
 		__sync_fetch_and_add(&live.run.tasks_unnamed, 1);
 	else if (!name->named)
 		mon_emit_task(task, ids.tgid, ids.tid, call.born_ns, &name->named);
-	mon_emit_call(count, &call);
+	mon_emit_call(count, &call, true);
 }
 
 static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
@@ -300,14 +288,13 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 	}
 	if (setup.stack_frames)
 		call.leave = ctx;
-	call.walkable = setup.stack_frames > 0;
 	has_texts = setup.text_count && (frame->flags & MON_FRAME_TEXTS);
 	if (has_texts)
 		call.texts = mon_find_texts(thread, index);
 	if (!thread->named)
 		mon_emit_task(task, call.tgid, call.tid, call.born_ns, &thread->named);
 	if (!(sift && setup.caps && mon_is_capped(count, call.function)))
-		mon_emit_call(count, &call);
+		mon_emit_call(count, &call, true);
 	if (has_texts)
 		mon_forget_texts(thread, index);
 }

@@ -98,7 +98,6 @@ struct mon_call {
 	__u32 cpu;
 	__u32 depth;
 	__u32 flags;
-	__u32 walkable; /* `entry` or `leave` is set: for stacks. The verifier forbids `|` */
 	__u32 reserved;
 };
 
@@ -141,9 +140,25 @@ static __always_inline void mon_fill_call(struct mon_call_event *event, const st
 	event->arg_count = 0;
 }
 
+/* Arguments beyond what the run captures are 0: six registers would leak what nobody asked for. */
+static __always_inline void mon_read_arguments(struct pt_regs *ctx, __u64 *args)
+{
+	args[0] = setup.arg_count > 0 ? PT_REGS_PARM1(ctx) : 0;
+	args[1] = setup.arg_count > 1 ? PT_REGS_PARM2(ctx) : 0;
+	args[2] = setup.arg_count > 2 ? PT_REGS_PARM3(ctx) : 0;
+	args[3] = setup.arg_count > 3 ? PT_REGS_PARM4(ctx) : 0;
+	args[4] = setup.arg_count > 4 ? PT_REGS_PARM5(ctx) : 0;
+	args[5] = setup.arg_count > 5 ? PT_REGS_PARM6(ctx) : 0;
+}
+
 static __always_inline void mon_fill_arguments(struct mon_call_event *event,
 					       const struct mon_call *call)
 {
+	if (setup.arg_count && call->entry) {
+		event->arg_count = setup.arg_count;
+		mon_read_arguments(call->entry, event->args);
+		return;
+	}
 	if (setup.arg_count && call->args)
 		event->arg_count = setup.arg_count;
 #pragma unroll
@@ -237,7 +252,9 @@ static __noinline void mon_emit_stack(struct mon_counters *count, const struct m
 		mon_emit_stack_of(count, call, setup.stack_record_bytes, false);
 }
 
-static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call)
+/* @walk, a constant: `entry` or `leave` is set, there is something to walk for a stack. */
+static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call,
+					  const bool walk)
 {
 	__u32 closed = *(volatile __u32 *)&live.gate.closed_reason;
 
@@ -245,23 +262,12 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 		mon_count_closed(count, closed);
 	else if (mon_reader_is_late(call))
 		__sync_fetch_and_add(&count->gate_closed, 1);
-	else if (setup.stack_frames && call->walkable)
+	else if (walk && setup.stack_frames)
 		mon_emit_stack(count, call);
 	else if (setup.text_count && (call->texts || call->entry))
 		mon_emit_texts(count, call);
 	else
 		mon_emit_plain(count, call);
-}
-
-/* Arguments beyond what the run captures are 0: six registers would leak what nobody asked for. */
-static __always_inline void mon_read_arguments(struct pt_regs *ctx, __u64 *args)
-{
-	args[0] = setup.arg_count > 0 ? PT_REGS_PARM1(ctx) : 0;
-	args[1] = setup.arg_count > 1 ? PT_REGS_PARM2(ctx) : 0;
-	args[2] = setup.arg_count > 2 ? PT_REGS_PARM3(ctx) : 0;
-	args[3] = setup.arg_count > 3 ? PT_REGS_PARM4(ctx) : 0;
-	args[4] = setup.arg_count > 4 ? PT_REGS_PARM5(ctx) : 0;
-	args[5] = setup.arg_count > 5 ? PT_REGS_PARM6(ctx) : 0;
 }
 
 #endif

@@ -103,7 +103,7 @@ static long mon_drop_one(__u32 iteration, struct mon_drop *drop)
 		mon_emit_task(drop->task, thread->tgid, thread->tid, thread->born_ns,
 			      &thread->named);
 	if (!setup.caps || !mon_is_capped(count, call.function))
-		mon_emit_call(count, &call);
+		mon_emit_call(count, &call, false);
 	if (has_texts)
 		mon_forget_texts(thread, index);
 	return 0;

@@ -38,7 +38,7 @@ static long mon_look_at_instance(__u32 iteration, struct mon_walk *walk)
 }
 
 /* What the trampoline stands for in the frame at walk->fp; itself, if the kernel does not know. */
-static __noinline __u64 mon_behind_trampoline(struct mon_walk *walk)
+static __always_inline __u64 mon_behind_trampoline(struct mon_walk *walk)
 {
 	struct return_instance *instance;
 

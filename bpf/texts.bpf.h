@@ -54,7 +54,7 @@ static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct
 }
 
 /* @room: setup.texts_bytes of zeros. */
-static __always_inline void mon_read_texts(struct pt_regs *ctx, void *room)
+static __noinline void mon_read_texts(struct pt_regs *ctx, void *room)
 {
 	const __u32 stride = sizeof(struct mon_text) + setup.text_room_bytes;
 	const __u64 args[8] = {

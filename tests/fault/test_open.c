@@ -158,7 +158,7 @@ static void entries_only_do_not_tell(void **state)
 {
 	struct target *target = target_start("killed", NULL);
 	struct monitor *monitor = monitor_attach(target, database, "--sample", "1", "--stats",
-						 "counts", "watched_*", NULL);
+						 "counts", "--mode", "multi", "watched_*", NULL);
 	mon_ns from_ns, to_ns;
 	char *text;
 

@@ -28,6 +28,7 @@ void watch_map_rings(struct watch *watch)
 		.arg_count = options->arg_count,
 		.text_count = options->text_count,
 		.capture_bytes = options->capture_bytes,
+		.stack_frames = options->stack_frames,
 	};
 
 	assert_int_equal(mon_rings_new(&watch->rings), 0);
