@@ -41,13 +41,13 @@ static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct
 		return;
 	}
 	got = bpf_probe_read_user_str(text->bytes, bytes + 2, from);
-	if (got <= 0) {
+	if (got < 0) {
 		text->flags = MON_TEXT_READ_FAILED | MON_TEXT_TRUE_UNKNOWN;
 	} else if (got > bytes + 1) {
 		text->stored_bytes = bytes;
 		text->flags = MON_TEXT_TRUE_UNKNOWN;
 		text->bytes[bytes] = 0; /* it told that there is more; nobody asked for it */
-	} else {
+	} else if (got > 0) { /* with its NUL, but for an empty one: 0 on 6.1 and 6.12 */
 		text->stored_bytes = got - 1;
 		text->true_bytes = got - 1;
 	}
