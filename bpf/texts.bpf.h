@@ -47,7 +47,7 @@ static __always_inline void mon_read_text(__u32 which, const __u64 *args, struct
 		text->stored_bytes = bytes;
 		text->flags = MON_TEXT_TRUE_UNKNOWN;
 		text->bytes[bytes] = 0; /* it told that there is more; nobody asked for it */
-	} else if (got > 0) { /* with its NUL, but for an empty one: 0 on 6.1 and 6.12 */
+	} else if (got > 0) {		/* with its NUL, but for an empty one: 0 on 6.1 and 6.12 */
 		text->stored_bytes = got - 1;
 		text->true_bytes = got - 1;
 	}
