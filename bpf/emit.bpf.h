@@ -14,7 +14,7 @@
 /*
  * Room in this CPU's ring. Which one a record is in means nothing: the CPU may be another than at
  * the call's entry. With one ring, which is read-only data, nothing of the choice is left. A CPU
- * that came online later than the run takes the last one.
+ * that came online later than the run takes any.
  */
 static __always_inline void *mon_reserve(__u32 bytes)
 {
@@ -25,7 +25,7 @@ static __always_inline void *mon_reserve(__u32 bytes)
 		return bpf_ringbuf_reserve(&ring, bytes, 0);
 	number = bpf_get_smp_processor_id() * setup.ring_scale >> MON_RING_SCALE_SHIFT;
 	if (number >= setup.ring_count)
-		number = setup.ring_count - 1;
+		number %= setup.ring_count;
 	chosen = bpf_map_lookup_elem(&rings, &number);
 	return chosen ? bpf_ringbuf_reserve(chosen, bytes, 0) : NULL;
 }

@@ -71,6 +71,22 @@ static void fill_stacks(struct mon_setup *setup, const struct mon_capture_option
 	setup->stack_text_record_bytes = setup->stack_record_bytes + setup->texts_bytes;
 }
 
+/* One more than the highest CPU that is online: their numbers need not be dense. */
+static uint32_t online_span(void)
+{
+	MON_FCLOSE FILE *file = fopen("/sys/devices/system/cpu/online", "re");
+	char list[4096] = "", *last = list;
+	unsigned long highest;
+
+	if (!file || !fgets(list, sizeof(list), file))
+		return (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	for (char *at = list; *at; at++) /* "0-3,8,10-11" */
+		if (*at == ',' || *at == '-')
+			last = at + 1;
+	highest = strtoul(last, NULL, 10);
+	return highest < 1u << MON_RING_SCALE_SHIFT ? (uint32_t)highest + 1 : 1;
+}
+
 uint32_t mon_object_ring_scale(uint32_t rings, uint32_t cpus)
 {
 	return cpus > rings ? (rings << MON_RING_SCALE_SHIFT) / cpus : 1u << MON_RING_SCALE_SHIFT;
@@ -100,8 +116,7 @@ static void fill_setup(struct mon_setup *setup, const struct mon_capture_options
 		.records_per_s = options->records_per_s,
 	};
 	if (options->ring_count > 1)
-		setup->ring_scale = mon_object_ring_scale(options->ring_count,
-							  (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
+		setup->ring_scale = mon_object_ring_scale(options->ring_count, online_span());
 	fill_texts(setup, options);
 	fill_stacks(setup, options);
 	if (stat("/proc/self/ns/pid", &namespace) || namespace.st_ino == INITIAL_PID_NAMESPACE)
