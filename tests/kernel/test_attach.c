@@ -357,6 +357,20 @@ static void K23_forked_child_is_foreign_and_said(void **state)
 	forked_child("auto");
 }
 
+static void K23_many_children_are_said_once(void **state)
+{
+	struct target *target = target_start("fork", "23", "23", "20", NULL);
+	struct monitor *monitor = watch(target, "auto", "watched_*");
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	(void)monitor_wait_line(monitor, "monbpf: warning: more than 16 children at once",
+				PROCESS_TIMEOUT_MS);
+	end(monitor);
+	assert_int_equal(target_finish(target), 0);
+}
+
 static void K23_forked_child_in_perf_mode(void **state)
 {
 	(void)state;
@@ -470,6 +484,7 @@ int main(void)
 		TEST(P08_two_monitors_one_output),
 		TEST(K23_forked_child_is_foreign_and_said),
 		TEST(K23_forked_child_in_perf_mode),
+		TEST(K23_many_children_are_said_once),
 		TEST(a_command_is_watched_from_its_first_call),
 		TEST(a_commands_exit_status_passes_through),
 		TEST(a_command_outlives_the_run),

@@ -2,7 +2,8 @@
 /*
  * The first line on stdin forks a child. On each line the parent makes N calls, then the child
  * makes N calls (or as many as the second argument says), and the parent prints "child PID" and
- * "done N". The child ends with the parent.
+ * "done N". The child ends with the parent. So do as many others as the third argument says, which
+ * do nothing.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -35,6 +36,16 @@ static void child_main(int orders, int answers, long calls)
 	_exit(0);
 }
 
+static void start_idle(long count)
+{
+	while (count--)
+		if (fork() == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+}
+
 int main(int argc, char **argv)
 {
 	long calls = target_number(argc, argv, 1, TARGET_CALLS_DEFAULT);
@@ -50,6 +61,7 @@ int main(int argc, char **argv)
 	target_say("ready\n");
 	while (target_line(line, sizeof(line))) {
 		if (child == 0) {
+			start_idle(target_number(argc, argv, 3, 0));
 			child = fork();
 			if (child < 0)
 				return 1;

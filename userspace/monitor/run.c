@@ -67,8 +67,10 @@ static void look_at_forks(struct mon_monitor *monitor)
 	if (!monitor->forks_seen)
 		tell_of_fork(monitor);
 	for (uint64_t i = monitor->forks_seen; i < run.forks; i++) {
-		if (run.forks - i > MON_FORKS_REMEMBERED)
+		if (run.forks - i > MON_FORKS_REMEMBERED) {
+			beyond = true;
 			continue;
+		}
 		beyond |= mon_capture_attach_foreign(
 				  monitor->capture, &monitor->watched.set,
 				  (pid_t)run.fork_pids[i % MON_FORKS_REMEMBERED]) == -ENOSPC;
@@ -77,8 +79,8 @@ static void look_at_forks(struct mon_monitor *monitor)
 	if (beyond && !monitor->forks_beyond_told) {
 		monitor->forks_beyond_told = true;
 		mon_log(MON_LOG_WARNING,
-			"more than %d children live: further ones are not told apart, their calls "
-			"cost a trap each (about 1 us) and are not counted",
+			"more than %d children at once: further children are not told apart, their "
+			"calls cost a trap each (about 1 us) and are not counted",
 			MON_CAPTURE_FOREIGN_MAX);
 	}
 }
