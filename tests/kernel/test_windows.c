@@ -264,19 +264,22 @@ static void a_call_may_outlast_its_window(void **state)
  */
 static void a_call_may_outlast_a_shared_link(void **state)
 {
-	mon_ns at_ns;
+	mon_ns took_ns;
 
-	begin(MODE(state));
-	process_say(target_process(target), "enter");
-	(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
-	at_ns = mon_clock_now(&mon_clock_system);
-	release(MIDDLE);
-	say("leaf 1000");
-	process_say(target_process(target), "leave");
-	(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
-	if (mon_clock_now(&mon_clock_system) - at_ns > GRACE_NS) {
-		print_message("the machine was too busy to tell\n");
-		skip();
+	for (unsigned tries = 1;; tries++) {
+		begin(MODE(state));
+		process_say(target_process(target), "enter");
+		(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+		took_ns = mon_clock_now(&mon_clock_system);
+		release(MIDDLE);
+		say("leaf 1000");
+		process_say(target_process(target), "leave");
+		(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
+		took_ns = mon_clock_now(&mon_clock_system) - took_ns;
+		if (took_ns < GRACE_NS)
+			break;
+		assert_true(tries < 20);
+		(void)teardown(state);
 	}
 	watch_close_probes(&watch);
 	watch_check(&watch);
@@ -394,10 +397,11 @@ int main(int argc, char **argv)
 		for (size_t mode = 0; mode < MON_ARRAY_COUNT(modes); mode++) {
 			(void)snprintf(names[count], sizeof(names[count]), "%s_%s", rows[i].name,
 				       mon_mode_name(modes[mode]));
-			tests[count++] = (struct CMUnitTest){.name = names[count],
-							     .test_func = rows[i].body,
-							     .teardown_func = teardown,
-							     .initial_state = (void *)&modes[mode]};
+			tests[count] = (struct CMUnitTest){.name = names[count],
+							   .test_func = rows[i].body,
+							   .teardown_func = teardown,
+							   .initial_state = (void *)&modes[mode]};
+			count++;
 		}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

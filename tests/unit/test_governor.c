@@ -302,8 +302,9 @@ static void check_forgiven(void (*load)(struct model *model), double limit, doub
 	load(&model);
 	model.rate[0] = fresh.rate[0] = rate;
 	model.busy = 1;
-	steps(&model, S(240));
-	steps(&fresh, S(240));
+	/* Its rate is learned in windows, a minute apart where shares are least. */
+	steps(&model, S(7200));
+	steps(&fresh, S(7200));
 	for (unsigned i = 0; i < S(60); i++) {
 		step(&model);
 		step(&fresh);
@@ -331,7 +332,7 @@ static void be_negligible(struct model *model)
 static void be_too_much(struct model *model)
 {
 	model->rate[0] = 1e9;
-	steps(model, S(3600));
+	steps(model, S(36000));
 	assert_int_equal(mon_governor_step(model->governor), MON_GOVERNOR_WINDOWS);
 }
 
