@@ -77,6 +77,11 @@ static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_co
 	if (run.max_overhead > 0)
 		(void)snprintf(cpu, sizeof(cpu), "%.3g %% of %s CPU, ", 100 * run.max_overhead,
 			       config->binary ? "one" : "the target's");
+	else if (run.adopted)
+		(void)snprintf(cpu, sizeof(cpu), "none on the target's CPU (taken over), ");
+	else
+		(void)snprintf(cpu, sizeof(cpu), "none on the target's CPU%s, ",
+			       config->rule_count ? " (--sample fixes a rate)" : "");
 	mon_log(MON_LOG_INFO, "limits: %s%s memory, %s database. Ctrl-C ends.", cpu,
 		mon_format_bytes(budget, sizeof(budget), run.budget_bytes),
 		mon_format_bytes(size, sizeof(size), run.size_max_bytes));

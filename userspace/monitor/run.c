@@ -59,6 +59,17 @@ static void look_at_forks(struct mon_monitor *monitor)
 	monitor->forks_seen = run.forks;
 }
 
+static void look_at_printer(struct mon_monitor *monitor)
+{
+	if (!monitor->printer || monitor->printer_told || !mon_printer_is_closed(monitor->printer))
+		return;
+	monitor->printer_told = true;
+	mon_log(MON_LOG_WARNING,
+		"nobody reads what is printed any more; calls are still stored in "
+		"%s. Ctrl-C ends.",
+		MON_ESCAPED(monitor->config.output));
+}
+
 static void look_at_size(struct mon_monitor *monitor, const struct mon_store_stats *stats)
 {
 	if (stats->size_reached == monitor->size_told)
@@ -134,6 +145,7 @@ static void tick(struct mon_monitor *monitor,
 	mon_look_at(monitor->look, monitor->capture, monitor->ledger, monitor->one_in, now, &view);
 	write_policies(monitor);
 	look_at_forks(monitor);
+	look_at_printer(monitor);
 	mon_workers_stats(monitor->workers, &stats);
 	if (mon_workers_tick_written(monitor->workers)) {
 		mon_ledger_commit(monitor->ledger);

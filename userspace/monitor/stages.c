@@ -65,6 +65,29 @@ int mon_monitor_plan(struct mon_monitor *monitor, const struct mon_capture_optio
 	return 0;
 }
 
+/* A rule for nothing is most likely a name that was mistyped. */
+static void warn_of_glob(const struct mon_function_set *set, const char *option, const char *glob)
+{
+	for (size_t i = 0; i < set->function_count; i++)
+		if (!glob[0] || mon_glob_match(glob, set->functions[i].symbol) ||
+		    mon_glob_match(glob, set->functions[i].name))
+			return;
+	mon_log(MON_LOG_WARNING, "%s %s=...: none of the functions that are watched has that name",
+		option, MON_ESCAPED(glob));
+}
+
+static void warn_of_rules(const struct mon_config *config, const struct mon_function_set *set)
+{
+	for (size_t i = 0; i < config->rule_count; i++)
+		warn_of_glob(set, "--sample", config->rules[i].glob);
+	for (size_t i = 0; i < config->slow.count; i++)
+		warn_of_glob(set, "--keep-slow", config->slow.rules[i].glob);
+	for (size_t i = 0; i < config->failed.count; i++)
+		warn_of_glob(set, "--failed", config->failed.rules[i].glob);
+	for (size_t i = 0; i < config->caps.count; i++)
+		warn_of_glob(set, "--max-records-per-sec", config->caps.rules[i].glob);
+}
+
 int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error)
 {
 	const struct mon_function_set *set = &monitor->watched.set;
@@ -77,6 +100,7 @@ int mon_monitor_make_tables(struct mon_monitor *monitor, struct mon_error *error
 	monitor->policies = calloc(count, sizeof(*monitor->policies));
 	if (!monitor->rules || !monitor->one_in || !monitor->policies)
 		return mon_error_set(error, MON_EXIT_RUNTIME, ENOMEM, "out of memory");
+	warn_of_rules(config, set);
 	for (size_t i = 0; i < count; i++) {
 		monitor->rules[i] =
 			mon_sample_rule_find(monitor->config.rules, monitor->config.rule_count,

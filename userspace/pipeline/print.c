@@ -167,6 +167,16 @@ void mon_printer_print(struct mon_printer *printer, const struct mon_batch *batc
 	}
 }
 
+bool mon_printer_is_closed(struct mon_printer *printer)
+{
+	bool closed;
+
+	pthread_mutex_lock(&printer->lock);
+	closed = printer->closed;
+	pthread_mutex_unlock(&printer->lock);
+	return closed;
+}
+
 int mon_printer_new(const struct mon_printer_options *options, struct mon_printer **printer_out)
 {
 	struct mon_printer *printer = calloc(1, sizeof(*printer));

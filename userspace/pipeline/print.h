@@ -54,6 +54,9 @@ void mon_printer_free(struct mon_printer *printer);
 /* The calls of a batch that was committed, but for those that were printed before. Never waits. */
 void mon_printer_print(struct mon_printer *printer, const struct mon_batch *batch);
 
+/* Is the reader of the lines gone? What comes is counted as not printed from then on. */
+bool mon_printer_is_closed(struct mon_printer *printer);
+
 /*
  * No more comes: writes what waits, as long as the reader takes something each
  * MON_PRINT_FINISH_NS, and ends the thread.
