@@ -17,6 +17,21 @@ static __always_inline bool mon_counts_now(__u64 cookie)
 }
 
 /*
+ * Is a return told to this link that of @frame? To the one that saw it begin, for as long as that
+ * is there, and to the one that counts now, which may be there for longer. Whichever is first pops.
+ */
+static __always_inline bool mon_may_close(const struct mon_frame *frame, __u64 cookie)
+{
+	struct mon_arming *arming;
+	__u32 function = cookie;
+
+	if (!setup.movable || frame->generation == cookie >> 32)
+		return true;
+	arming = bpf_map_lookup_elem(&armings, &function);
+	return !arming || *(volatile __u32 *)&arming->current == cookie >> 32;
+}
+
+/*
  * Will this call's return never be seen, because its link was closed? Such a frame says nothing of
  * what is called now. Nobody looks before the first link was closed.
  */

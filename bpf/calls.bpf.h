@@ -173,11 +173,16 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	return true;
 }
 
-/* A return without a frame: its entry was before the probes were armed, or had no frame. */
-static __noinline void mon_count_orphan(void)
+/*
+ * A return without a frame: its entry was before the probes were armed, or had no frame. Of two
+ * overlapping links the second finds none, either.
+ */
+static __noinline void mon_count_orphan(__u64 cookie, bool session)
 {
 	struct mon_ids ids = mon_current_ids();
 
+	if (setup.movable && !session && !mon_counts_now(cookie))
+		return;
 	if (mon_is_watched(ids.tgid))
 		__sync_fetch_and_add(&live.run.orphan_returns, 1);
 }
@@ -196,7 +201,7 @@ static __always_inline int mon_find_by_session(struct mon_thread *thread, __u64 
 	return index;
 }
 
-static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, __u32 function)
+static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, __u64 cookie)
 {
 	__u32 depth = thread->depth;
 	struct mon_frame *frame;
@@ -210,7 +215,9 @@ static __always_inline int mon_find_by_sp(struct mon_thread *thread, __u64 sp, _
 			return -1;
 		frame = mon_frame_at(thread, depth - 1);
 	}
-	return frame->sp == sp && frame->function == function ? (int)depth - 1 : -1;
+	if (frame->sp != sp || frame->function != (__u32)cookie || !mon_may_close(frame, cookie))
+		return -1;
+	return (int)depth - 1;
 }
 
 static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session, const bool sift)
@@ -225,12 +232,9 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 	bool has_texts;
 	int index;
 
-	/* Of two overlapping links one must not pop what the other pushed, nor pop twice. */
-	if (setup.movable && !session && !mon_counts_now(bpf_get_attach_cookie(ctx)))
-		return;
 	thread = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (!thread) {
-		mon_count_orphan();
+		mon_count_orphan(bpf_get_attach_cookie(ctx), session);
 		return;
 	}
 	if (session)
@@ -239,7 +243,7 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 		index = mon_find_by_sp(thread, PT_REGS_SP(ctx) - MON_RETURN_POPS,
 				       bpf_get_attach_cookie(ctx));
 	if (index < 0) {
-		mon_count_orphan();
+		mon_count_orphan(bpf_get_attach_cookie(ctx), session);
 		return;
 	}
 	frame = mon_frame_at(thread, index);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "capture/capture.h"
 #include "tests/harness/functions.h"
 #include "tests/harness/target.h"
@@ -22,7 +23,8 @@
 #include <string.h>
 
 #define MODE(state) (*(const enum mon_mode *)*(state))
-#define TRIES_MAX 10000
+#define TRIES_MAX 1000000
+#define GRACE_NS (250 * MON_NS_PER_MS) /* a link outlives its window */
 
 enum { OUTER, MIDDLE, LEAF };
 static const char *const symbols[] = {"watched_outer", "watched_middle", "watched_leaf", NULL};
@@ -214,6 +216,117 @@ static void what_was_open_is_cut_off(void **state)
 			 watch_counters(&watch, LEAF).total_ns - last_leaf.duration_ns);
 }
 
+/*
+ * A window closes in the middle of a call, which returns soon after: its duration is known, those
+ * that begin meanwhile are ignored. A try that took longer than the link stays says nothing.
+ */
+static void a_call_may_outlast_its_window(void **state)
+{
+	unsigned good = 0, tries = 0;
+
+	begin(MODE(state));
+	release(MIDDLE);
+	while (good < 5 && ++tries < 100) {
+		uint64_t returns = watch_counters(&watch, MIDDLE).returns, calls = calls_of(MIDDLE);
+		const struct mon_call_event *last = &watch.records[MIDDLE].last;
+		mon_ns to_ns;
+
+		open_window(MIDDLE);
+		process_say(target_process(target), "enter");
+		(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+		mon_capture_window_close(watch.capture, MIDDLE, &to_ns);
+		say("leaf 1000"); /* a closer that does not wait has its time */
+		process_say(target_process(target), "enter");
+		(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+		for (unsigned i = 0; i < 2; i++) {
+			process_say(target_process(target), "leave");
+			(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
+		}
+		assert_int_equal(calls_of(MIDDLE), calls + 1);
+		if (mon_clock_now(&mon_clock_system) - to_ns > GRACE_NS)
+			continue;
+		good++;
+		assert_int_equal(watch_counters(&watch, MIDDLE).returns, returns + 1);
+		watch_read(&watch);
+		assert_true(last->start_ns < to_ns);
+		assert_true(last->start_ns + last->duration_ns > to_ns);
+	}
+	assert_int_equal(good, 5);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch.records[MIDDLE].unwound, 0);
+}
+
+/*
+ * The link it shared goes in the middle of a call: the same, and of those that stay on the shared
+ * link (made anew) a call is no less known. In session mode that is so for as long as the old one
+ * is there; in the others the new one sees the return, too.
+ */
+static void a_call_may_outlast_a_shared_link(void **state)
+{
+	mon_ns took_ns;
+
+	for (unsigned tries = 1;; tries++) {
+		begin(MODE(state));
+		process_say(target_process(target), "enter");
+		(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+		took_ns = mon_clock_now(&mon_clock_system);
+		release(MIDDLE);
+		say("leaf 1000");
+		process_say(target_process(target), "leave");
+		(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
+		took_ns = mon_clock_now(&mon_clock_system) - took_ns;
+		if (took_ns < GRACE_NS)
+			break;
+		assert_true(tries < 20);
+		(void)teardown(state);
+	}
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch_counters(&watch, MIDDLE).returns, 1);
+	assert_int_equal(watch.records[MIDDLE].unwound + watch.records[MIDDLE].unreturned, 0);
+	assert_int_equal(watch_counters(&watch, OUTER).returns, 1);
+	assert_int_equal(watch.records[OUTER].last.child_ns,
+			 watch.records[MIDDLE].last.duration_ns);
+}
+
+/* What was cut off is not shown as open, and not as the caller of what is. */
+static void what_was_cut_off_is_not_open(void **state)
+{
+	struct mon_open_calls open[3];
+	struct mon_open_list list;
+	mon_ns deadline;
+
+	begin(MODE(state));
+	release(MIDDLE);
+	open_window(MIDDLE);
+	for (unsigned i = 0; i < 2; i++) {
+		process_say(target_process(target), "enter");
+		(void)target_wait_line(target, "in", PROCESS_TIMEOUT_MS);
+	}
+	assert_int_equal(mon_capture_read_open(watch.capture, open, &list), 0);
+	assert_int_equal(open[MIDDLE].count, 2);
+	assert_int_equal(list.count, 4);
+	assert_int_equal(list.calls[2].caller, MIDDLE);
+	close_window(MIDDLE);
+	deadline = mon_clock_now(&mon_clock_system) + PROCESS_TIMEOUT_MS * MON_NS_PER_MS;
+	do {
+		assert_int_equal(mon_capture_read_open(watch.capture, open, &list), 0);
+	} while (open[MIDDLE].count && mon_clock_now(&mon_clock_system) < deadline);
+	assert_int_equal(open[MIDDLE].count, 0);
+	assert_int_equal(open[OUTER].count, 2);
+	assert_int_equal(list.count, 2);
+	assert_int_equal(list.calls[0].caller, MON_FUNCTION_NONE);
+	assert_int_equal(list.calls[1].caller, OUTER);
+	assert_int_equal(list.calls[1].depth, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		process_say(target_process(target), "leave");
+		(void)target_wait_line(target, "out", PROCESS_TIMEOUT_MS);
+	}
+	watch_close_probes(&watch);
+	watch_check(&watch);
+}
+
 static void without_movable_it_is_refused(void **state)
 {
 	struct mon_capture_options options = watch_options(MODE(state));
@@ -270,6 +383,9 @@ int main(int argc, char **argv)
 		{"calls_count_while_armed", calls_count_while_armed},
 		{"the_others_miss_nothing", the_others_miss_nothing},
 		{"what_was_open_is_cut_off", what_was_open_is_cut_off},
+		{"a_call_may_outlast_its_window", a_call_may_outlast_its_window},
+		{"a_call_may_outlast_a_shared_link", a_call_may_outlast_a_shared_link},
+		{"what_was_cut_off_is_not_open", what_was_cut_off_is_not_open},
 		{"without_movable_it_is_refused", without_movable_it_is_refused},
 		{"a_hit_costs_something", a_hit_costs_something},
 	};
@@ -281,10 +397,11 @@ int main(int argc, char **argv)
 		for (size_t mode = 0; mode < MON_ARRAY_COUNT(modes); mode++) {
 			(void)snprintf(names[count], sizeof(names[count]), "%s_%s", rows[i].name,
 				       mon_mode_name(modes[mode]));
-			tests[count++] = (struct CMUnitTest){.name = names[count],
-							     .test_func = rows[i].body,
-							     .teardown_func = teardown,
-							     .initial_state = (void *)&modes[mode]};
+			tests[count] = (struct CMUnitTest){.name = names[count],
+							   .test_func = rows[i].body,
+							   .teardown_func = teardown,
+							   .initial_state = (void *)&modes[mode]};
+			count++;
 		}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

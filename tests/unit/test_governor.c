@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/budget.h"
+#include "base/cleanup.h"
 #include "control/governor.h"
 
 #include <stdio.h>
@@ -27,6 +28,7 @@ struct model {
 	double rate[FUNCTIONS_MAX];	/* calls by second of own CPU time */
 	uint8_t stepped[FUNCTIONS_MAX]; /* 1: MON_GOVERNOR_STEPPED */
 	double truth[FUNCTIONS_MAX];	/* calls, seen or not */
+	bool closed[FUNCTIONS_MAX];	/* just now: its link is still there and costs */
 	struct mon_governor_counts counts[FUNCTIONS_MAX];
 	struct mon_trap_cost cost; /* the true one */
 	double busy;		   /* share of one CPU; 1: as fast as it can */
@@ -89,7 +91,11 @@ static void step(struct model *model)
 	for (uint32_t i = 0; i < model->count; i++) {
 		struct mon_governor_order order = mon_governor_order(model->governor, i);
 
+		model->closed[i] = model->counts[i].armed;
 		model->counts[i].armed = !order.windowed || (double)rand() / RAND_MAX < order.share;
+		model->closed[i] &= !model->counts[i].armed;
+		if (model->closed[i])
+			load += model->rate[i] * model->cost.entry_ns[model->stepped[i]] / 1e9;
 		if (model->counts[i].armed)
 			load += model->rate[i] * hit_ns(model, i, order.no_return) / 1e9;
 	}
@@ -98,6 +104,8 @@ static void step(struct model *model)
 		double calls = model->rate[i] * own_ns / 1e9;
 
 		model->truth[i] += calls;
+		if (model->closed[i])
+			model->counts[i].ignored += (uint64_t)calls;
 		if (!model->counts[i].armed)
 			continue;
 		model->counts[i].calls += (uint64_t)calls;
@@ -282,6 +290,87 @@ static void test_an_idle_target_is_left_alone(void **state)
 	end(&model);
 }
 
+/* After @load the governor is as soon where it would be without it: what was is not paid for ever.
+ */
+static void check_forgiven(void (*load)(struct model *model), double limit, double rate)
+{
+	struct model model, fresh;
+	double share = 0, fresh_share = 0;
+
+	begin(&model, 2, limit, true, true);
+	begin(&fresh, 2, limit, true, true);
+	load(&model);
+	model.rate[0] = fresh.rate[0] = rate;
+	model.busy = 1;
+	/* Its rate is learned in windows, a minute apart where shares are least. */
+	steps(&model, S(7200));
+	steps(&fresh, S(7200));
+	for (unsigned i = 0; i < S(60); i++) {
+		step(&model);
+		step(&fresh);
+		share += mon_governor_order(model.governor, 0).share / S(60);
+		fresh_share += mon_governor_order(fresh.governor, 0).share / S(60);
+	}
+	print_message("share %.4f, without what was before %.4f\n", share, fresh_share);
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_WINDOWS);
+	assert_int_equal(mon_governor_step(fresh.governor), MON_GOVERNOR_WINDOWS);
+	assert_true(share > 0.6 * fresh_share);
+	end(&model);
+	end(&fresh);
+}
+
+/* Far above the limit for ten hours, and negligible: 0.6 % of a CPU. */
+static void be_negligible(struct model *model)
+{
+	model->busy = 0.015;
+	model->rate[0] = 470000;
+	steps(model, S(36000));
+	assert_int_equal(mon_governor_step(model->governor), MON_GOVERNOR_FREE);
+}
+
+/* So many calls that the shortest share of the time is too much. */
+static void be_too_much(struct model *model)
+{
+	model->rate[0] = 1e9;
+	steps(model, S(36000));
+	assert_int_equal(mon_governor_step(model->governor), MON_GOVERNOR_WINDOWS);
+}
+
+static void test_a_debt_has_an_end(void **state)
+{
+	(void)state;
+	check_forgiven(be_negligible, 0.02, 1e6);
+	check_forgiven(be_too_much, 0.002, 40000);
+}
+
+/* What became negligible is given back, as it would not have been taken; however idle it became. */
+static void test_what_became_negligible_is_given_back(void **state)
+{
+	static const double busy[] = {0.005, 0.0001, 0};
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(busy); i++) {
+		struct model model;
+
+		begin(&model, 1, 0.10, true, true);
+		model.rate[0] = 1e6;
+		steps(&model, S(10));
+		assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_WINDOWS);
+		model.busy = busy[i];
+		steps(&model, S(60));
+		assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_FREE);
+		end(&model);
+	}
+}
+
+static void test_records_with_more_in_them_cost_more(void **state)
+{
+	(void)state;
+	assert_int_equal(mon_governor_record_ns(false, 0), 250);
+	assert_int_equal(mon_governor_record_ns(true, 0), 1450);
+	assert_int_equal(mon_governor_record_ns(true, 2), 2450);
+}
+
 /* Many functions, of any rates: no more of them than needed, and the limit holds. */
 static void test_random_loads(void **state)
 {
@@ -340,6 +429,9 @@ int main(void)
 		cmocka_unit_test(test_what_cannot_be_kept_is_said),
 		cmocka_unit_test(test_windows_that_fail_are_given_up),
 		cmocka_unit_test(test_an_idle_target_is_left_alone),
+		cmocka_unit_test(test_a_debt_has_an_end),
+		cmocka_unit_test(test_what_became_negligible_is_given_back),
+		cmocka_unit_test(test_records_with_more_in_them_cost_more),
 		cmocka_unit_test(test_random_loads),
 		cmocka_unit_test(test_memory_is_the_budgets),
 	};

@@ -175,7 +175,8 @@ int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
  * Taking functions off the links that they share, in a capture with `movable` that is not pinned.
  * What a link of the old ones saw begin and not yet return is kept as unreturned once that link is
  * closed: of the functions named, and in session mode of all that shared the link. Old links are
- * closed by threads, which detach waits for.
+ * closed a quarter of a second later, so that most calls return before, by threads, which detach
+ * waits for.
  *
  * release: none of @functions counts from the moment on that is told; the others miss nothing.
  * window_open: one that was released counts again, from *from_ns_out on, by a link of its own.

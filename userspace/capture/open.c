@@ -54,6 +54,7 @@ static int iterate(int program_fd, pid_t pid,
 
 struct opened {
 	uint32_t function_count;
+	const struct mon_arming *armings; /* NULL: no link was ever closed */
 	struct mon_open_calls *open;
 	struct mon_open_list *list; /* may be NULL */
 };
@@ -74,11 +75,22 @@ static void list_call(struct mon_open_list *list, const struct mon_open_call *ca
 	list->calls[at] = *call;
 }
 
+/* Its link was closed: nobody will see it return, so nobody knows whether it has (bpf/arming.h). */
+static bool is_cut_off(const struct mon_arming *armings, const struct mon_frame *frame)
+{
+	uint32_t from;
+
+	if (!armings)
+		return false;
+	from = __atomic_load_n(&armings[frame->function].alive_from, __ATOMIC_ACQUIRE);
+	return (int32_t)(frame->generation - from) < 0;
+}
+
 /* The thread may run meanwhile: anything can be torn, nothing may lead out of bounds. */
 static void count_open(const struct mon_thread *thread, void *context)
 {
 	const struct opened *opened = context;
-	uint32_t caller = MON_FUNCTION_NONE;
+	uint32_t caller = MON_FUNCTION_NONE, depth = 0;
 
 	for (uint32_t i = 0; i < thread->depth && i < MON_FRAMES_MAX; i++) {
 		const struct mon_open_call call = {
@@ -86,13 +98,15 @@ static void count_open(const struct mon_thread *thread, void *context)
 			.tid = (pid_t)thread->tid,
 			.function = thread->frames[i].function,
 			.caller = caller,
-			.depth = i,
+			.depth = depth,
 			.start_ns = thread->frames[i].start_ns,
 		};
 		struct mon_open_calls *open;
 
-		if (call.function >= opened->function_count)
+		if (call.function >= opened->function_count ||
+		    is_cut_off(opened->armings, &thread->frames[i]))
 			continue;
+		depth++;
 		caller = call.function;
 		open = &opened->open[call.function];
 		open->count++;
@@ -132,6 +146,7 @@ int mon_capture_read_open(struct mon_capture *capture, struct mon_open_calls *op
 {
 	struct opened opened = {
 		.function_count = capture->options.function_count,
+		.armings = capture->armings,
 		.open = open_out,
 		.list = list_out,
 	};

@@ -12,7 +12,10 @@
 #include <errno.h>
 #include <string.h>
 
-/* Calls that an old link saw begin may return for so long: most do. */
+/*
+ * Calls that an old link saw begin may return for so long: most do. Those that begin meanwhile are
+ * ignored, and paid for.
+ */
 #define OVERLAP_NS (250 * MON_NS_PER_MS)
 
 static int prepare(struct mon_capture *capture)
@@ -129,7 +132,7 @@ int mon_capture_release(struct mon_capture *capture, struct mon_function_set *se
 		*at_ns_out = mon_clock_now(&mon_clock_system);
 		for (size_t i = 0; i < count && !result; i++)
 			result = close_links(capture, functions[i], &functions[i], 1,
-					     next_generation(capture), 0);
+					     next_generation(capture), OVERLAP_NS);
 	}
 	if (result)
 		return result;
@@ -163,7 +166,7 @@ void mon_capture_window_close(struct mon_capture *capture, uint32_t function, mo
 	switch_to(capture, function, MON_GENERATION_NONE);
 	*to_ns_out = mon_clock_now(&mon_clock_system);
 	/* Without memory they stay until the end, ignored and paid for. */
-	(void)close_links(capture, function, &function, 1, next_generation(capture), 0);
+	(void)close_links(capture, function, &function, 1, next_generation(capture), OVERLAP_NS);
 }
 
 uint64_t mon_capture_ignored(const struct mon_capture *capture, uint32_t function)

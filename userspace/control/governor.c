@@ -12,15 +12,21 @@
 #include "base/budget.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #define SMOOTH_NS ((double)MON_NS_PER_S)
 #define COST_MAX 0.98 /* of the CPU time: costs are measured, not known */
 #define WINDOW_MEAN_S 0.375
+#define GRACE_S 0.25 /* a window's link outlives it so long, for returns; its hits cost */
 #define LOOK_LEAST_NS (20 * MON_NS_PER_MS) /* CPU time from which a decision is made */
 #define CALM_WAIT_MAX_NS (160 * MON_NS_PER_S)
 #define ROOM_FOR_WINDOWS 0.8 /* of the limit, at most, is what is always armed */
 #define PAYBACK_FLOOR 0.2    /* of the limit is left while a debt is paid */
+/* A record in the ring and what it takes to fill it: not measured, as it matters much less. */
+#define RECORD_NS 250
+#define RECORD_STACK_NS 1200
+#define RECORD_TEXT_NS 500
 
 struct function {
 	struct mon_governor_counts before;
@@ -43,7 +49,7 @@ struct mon_governor {
 	struct candidate *candidates;
 	bool looked, lower_rates, windows_failed, beyond;
 	double share;
-	mon_ns looked_ns;
+	mon_ns looked_ns, decided_ns;
 	uint64_t cpu_ns;
 	double recent_cost_ns, recent_own_ns, recent_ns; /* smoothed */
 	double undecided_ns;				 /* CPU time since the last decision */
@@ -53,6 +59,11 @@ struct mon_governor {
 	mon_ns relaxed_ns;
 	double cost_ns, own_ns; /* of the run */
 };
+
+uint32_t mon_governor_record_ns(bool stacks, uint32_t texts)
+{
+	return RECORD_NS + (stacks ? RECORD_STACK_NS : 0) + texts * RECORD_TEXT_NS;
+}
 
 uint64_t mon_governor_bytes(uint32_t function_count)
 {
@@ -139,7 +150,8 @@ static void charge(const struct mon_governor *governor, struct function *functio
 	double kept = (double)(now->emitted - before->emitted);
 	/* Of skipped returns those of kept calls are left; `returns` is then an estimate. */
 	double returns = function->no_return ? kept : (double)(now->returns - before->returns);
-	double ignored = (double)(now->ignored - before->ignored);
+	/* Of two links at once only one costs a trap. */
+	double ignored = now->armed ? 0 : (double)(now->ignored - before->ignored);
 
 	function->cost_ns = (calls + ignored) * entry_ns(governor, function) +
 			    returns * return_ns(governor, function) +
@@ -259,11 +271,23 @@ static bool raise_rates(struct mon_governor *governor, double target)
 	return false;
 }
 
+/* Cost by own CPU time that may be after a step back: below the limit with room, or negligible. */
+static double relaxed_to(const struct mon_governor *governor)
+{
+	double limit = governor->config.limit;
+
+	if (limit * governor->recent_own_ns < MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns)
+		limit = governor->recent_own_ns > 0
+				? MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns /
+					  governor->recent_own_ns
+				: HUGE_VAL;
+	return MON_GOVERNOR_CALM * limit;
+}
+
 /* Gives back what fits, the last step first, cheapest functions first. True: something. */
 static bool relax(struct mon_governor *governor)
 {
-	double target = MON_GOVERNOR_CALM * governor->config.limit;
-	double armed = predict_armed(governor);
+	double target = relaxed_to(governor), armed = predict_armed(governor);
 	bool changed = false;
 
 	for (int windows = 1; windows >= 0; windows--)
@@ -307,7 +331,8 @@ static bool relax(struct mon_governor *governor)
 /* All windows have the same share: what is left of the limit, by what they take while open. */
 static double find_share(const struct mon_governor *governor)
 {
-	double limit = governor->config.limit, armed = predict_armed(governor), taken = 0;
+	double limit = governor->config.limit, armed = predict_armed(governor), taken = 0,
+	       after = 0;
 	double own = governor->recent_ns > 0 ? governor->recent_own_ns / governor->recent_ns : 0;
 	double most = MON_GOVERNOR_OPENS_PER_S * WINDOW_MEAN_S, left, share;
 
@@ -317,8 +342,15 @@ static double find_share(const struct mon_governor *governor)
 		const struct function *function = &governor->functions[i];
 		double cost = predict(governor, function, function->no_return);
 
-		if (function->windowed)
-			taken += cost / (1 + armed + cost);
+		double hits =
+			function->own_ns > 0
+				? function->calls * entry_ns(governor, function) / function->own_ns
+				: 0;
+
+		if (!function->windowed)
+			continue;
+		taken += cost / (1 + armed + cost);
+		after += hits / (1 + armed + hits);
 	}
 	if (own > 0)
 		limit -= governor->debt_ns / (own * (double)MON_GOVERNOR_PAYBACK_NS);
@@ -327,7 +359,10 @@ static double find_share(const struct mon_governor *governor)
 	left = (limit - armed) / (1 + limit);
 	if (left <= 0)
 		return 0;
-	share = taken > 0 ? left / taken : 1;
+	share = taken > 0 ? left / (taken + after * GRACE_S / WINDOW_MEAN_S) : 1;
+	/* The next one opens before that is over. */
+	if (share > WINDOW_MEAN_S / (WINDOW_MEAN_S + GRACE_S))
+		share = taken > after ? (left - after) / (taken - after) : 1;
 	if (share > most / governor->windowed_count)
 		share = most / governor->windowed_count;
 	if (share < MON_GOVERNOR_SHARE_MIN)
@@ -375,6 +410,22 @@ static bool decide(struct mon_governor *governor, double overhead, bool negligib
 	return changed;
 }
 
+/* Nobody owes what is let be, or more than MON_GOVERNOR_PAYBACK_NS of the limit can pay. */
+static void keep_debt(struct mon_governor *governor, double added_ns, bool negligible)
+{
+	double limit = governor->config.limit, cpu = 0, most_ns;
+
+	if (governor->recent_ns > 0)
+		cpu = (governor->recent_cost_ns + governor->recent_own_ns) / governor->recent_ns;
+	most_ns = limit / (1 + limit) * cpu * (double)MON_GOVERNOR_PAYBACK_NS;
+	if (!negligible || added_ns < 0)
+		governor->debt_ns += added_ns;
+	if (governor->debt_ns > most_ns)
+		governor->debt_ns = most_ns;
+	if (governor->debt_ns < 0)
+		governor->debt_ns = 0;
+}
+
 bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_look *look)
 {
 	double passed_ns, cpu_ns, own_ns, cost_ns = 0, overhead, share;
@@ -398,22 +449,22 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 	governor->looked = true;
 	governor->looked_ns = look->now;
 	governor->cpu_ns = look->cpu_ns;
-	if (first)
+	if (first) {
+		governor->decided_ns = look->now;
 		return false;
+	}
 	governor->cost_ns += cost_ns;
 	governor->own_ns += own_ns;
 	smooth(&governor->recent_cost_ns, cost_ns, passed_ns);
 	smooth(&governor->recent_own_ns, own_ns, passed_ns);
 	smooth(&governor->recent_ns, passed_ns, passed_ns);
-	governor->debt_ns += cost_ns - governor->config.limit * own_ns;
-	if (governor->debt_ns < 0)
-		governor->debt_ns = 0;
+	negligible = governor->recent_cost_ns < MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns;
+	keep_debt(governor, cost_ns - governor->config.limit * own_ns, negligible);
 	governor->undecided_ns += cpu_ns;
 	if (governor->undecided_ns >= (double)LOOK_LEAST_NS ||
-	    passed_ns >= (double)MON_NS_PER_S / 2) {
+	    look->now - governor->decided_ns >= MON_NS_PER_S / 2) {
 		governor->undecided_ns = 0;
-		negligible =
-			governor->recent_cost_ns < MON_GOVERNOR_NEGLIGIBLE * governor->recent_ns;
+		governor->decided_ns = look->now;
 		overhead = own_ns > 0 ? cost_ns / own_ns : 0;
 		if (mon_governor_overhead(governor) > overhead)
 			overhead = mon_governor_overhead(governor);
@@ -422,6 +473,8 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 			governor->recent_cost_ns = governor->recent_own_ns = 0;
 			governor->recent_ns = 0;
 		}
+		if (mon_governor_step(governor) == MON_GOVERNOR_FREE)
+			governor->debt_ns = 0;
 	}
 	share = find_share(governor);
 	governor->share = share;

@@ -6,11 +6,12 @@
  *
  * Overhead is what hits cost, divided by the CPU time that the target takes for itself (its CPU
  * time without that cost). Hits of processes that are not watched are
- * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed:
- * records are kept at a tenth of the rate; calls that are not kept get no return trap, dearest
- * functions first; functions are armed for a share of the time only, dearest first. What was spent
- * above the limit is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back
- * when the cost would stay below MON_GOVERNOR_CALM of the limit and has for MON_GOVERNOR_CALM_NS.
+ * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed: records are
+ * kept at a tenth of the rate; calls that are not kept get no return trap, dearest functions first;
+ * functions are armed for a share of the time only, dearest first. What was spent above the limit
+ * is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back when the cost
+ * would stay below MON_GOVERNOR_CALM of the limit, or of what is negligible, and has for
+ * MON_GOVERNOR_CALM_NS.
  *
  * Life: new, look (each quarter of a second, and whenever a function was armed or disarmed), then
  * order and the figures, ..., free. One thread.
@@ -86,6 +87,9 @@ int mon_governor_new(const struct mon_governor_config *config, uint32_t function
 		     struct mon_governor **governor_out);
 void mon_governor_free(struct mon_governor *governor);
 uint64_t mon_governor_bytes(uint32_t function_count);
+
+/* For the configuration: about what keeping a call costs, with a stack, and with so many texts. */
+uint32_t mon_governor_record_ns(bool stacks, uint32_t texts);
 
 /* True: orders or the lower rates changed. The first look only remembers. */
 bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_look *look);

@@ -23,7 +23,6 @@
 #define LOOK_MANY_NS MON_NS_PER_S /* where a look reads much */
 #define MANY_COUNTERS 100000
 #define SHUT_NS (MON_NS_PER_S / 2) /* until it is asked again whether a window may open */
-#define RECORD_NS 250		   /* a record in the ring and what it takes to fill it */
 #define NAMES_SHOWN 3
 
 /* Of one function. */
@@ -130,7 +129,7 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 	struct mon_governor_config options = {
 		.limit = config->max_overhead,
 		.cost = *cost,
-		.record_ns = RECORD_NS,
+		.record_ns = mon_governor_record_ns(config->stack_frames > 0, config->text_count),
 		.returns = monitor->returns,
 		.can_skip_returns =
 			monitor->mode == MON_MODE_SESSION && monitor->returns && !config->keep_none,

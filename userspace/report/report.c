@@ -263,6 +263,9 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 			 const struct mon_function_row *row)
 {
 	bool estimate = mon_report_is_estimate(row), sampled = row->estimated;
+	/* Windows that closed cut off the longest calls rather than others: these are at least so.
+	 */
+	bool least = sampled || (estimate && row->returns < row->calls);
 
 	mon_table_row(table);
 	mon_table_text(table, NAME, row->name);
@@ -275,13 +278,13 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 		if (!row->self_unknown)
 			mon_table_estimate(table, SELF_SHOWN, mon_report_scaled(row, row->self_ns),
 					   estimate || sampled);
-		mon_table_estimate(table, MEAN, row->total_ns / row->returns, sampled);
+		mon_table_estimate(table, MEAN, row->total_ns / row->returns, least);
 		if (row->has_quantiles) {
-			mon_table_estimate(table, P50, row->p50_ns, sampled);
-			mon_table_estimate(table, P90, row->p90_ns, sampled);
-			mon_table_estimate(table, P99, row->p99_ns, sampled);
+			mon_table_estimate(table, P50, row->p50_ns, least);
+			mon_table_estimate(table, P90, row->p90_ns, least);
+			mon_table_estimate(table, P99, row->p99_ns, least);
 		}
-		mon_table_estimate(table, MAX, row->max_ns, sampled);
+		mon_table_estimate(table, MAX, row->max_ns, least);
 		if (row->has_min)
 			mon_table_estimate(table, MIN, row->min_ns, sampled);
 		mon_table_number(table, TOTAL, row->total_ns);
