@@ -15,6 +15,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define OWN_TRUSTED 5 /* own CPU time is trusted from a fifth of all on */
 #define SMOOTH_NS ((double)MON_NS_PER_S)
 #define COST_MAX 0.98 /* of the CPU time: costs are measured, not known */
 #define WINDOW_MEAN_S 0.375
@@ -30,9 +31,9 @@
 
 struct function {
 	struct mon_governor_counts before;
-	double calls, kept, own_ns; /* smoothed, of the time it was armed */
-	double cost_ns;		    /* since the last look */
-	uint64_t armed_own_ns;	    /* of the run */
+	double calls, kept, own_ns;	     /* smoothed, of the time it was armed */
+	double cost_ns;			     /* since the last look */
+	uint64_t armed_own_ns, armed_cpu_ns; /* of the run */
 	bool stepped, needs_returns, no_return, windowed;
 };
 
@@ -164,13 +165,15 @@ static void smooth(double *value, double added, double passed_ns)
 }
 
 /* The rate of one that was armed all of the time since the last look. */
-static void learn(struct function *function, const struct mon_governor_counts *now, double own_ns)
+static void learn(struct function *function, const struct mon_governor_counts *now, double own_ns,
+		  double cpu_ns)
 {
 	if (now->armed) {
 		smooth(&function->calls, (double)(now->calls - function->before.calls), own_ns);
 		smooth(&function->kept, (double)(now->emitted - function->before.emitted), own_ns);
 		smooth(&function->own_ns, own_ns, own_ns);
 		function->armed_own_ns += (uint64_t)own_ns;
+		function->armed_cpu_ns += (uint64_t)cpu_ns;
 	}
 	function->before = *now;
 }
@@ -444,7 +447,7 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 		if (first)
 			governor->functions[i].before = look->functions[i];
 		else
-			learn(&governor->functions[i], &look->functions[i], own_ns);
+			learn(&governor->functions[i], &look->functions[i], own_ns, cpu_ns);
 	}
 	governor->looked = true;
 	governor->looked_ns = look->now;
@@ -542,7 +545,10 @@ void mon_governor_sums(const struct mon_governor *governor, uint64_t *cost_ns_ou
 
 uint64_t mon_governor_armed_own_ns(const struct mon_governor *governor, uint32_t function)
 {
-	return governor->functions[function].armed_own_ns;
+	const struct function *of = &governor->functions[function];
+
+	/* A small difference of two large numbers, one of them an estimate, is none. */
+	return of->armed_own_ns < of->armed_cpu_ns / OWN_TRUSTED ? 0 : of->armed_own_ns;
 }
 
 double mon_governor_full_cost(const struct mon_governor *governor, uint32_t function)

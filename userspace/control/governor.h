@@ -110,7 +110,10 @@ double mon_governor_overhead_of_run(const struct mon_governor *governor);
 /* What the hits of the run cost, and the CPU time that the target took without them. */
 void mon_governor_sums(const struct mon_governor *governor, uint64_t *cost_ns_out,
 		       uint64_t *own_ns_out);
-/* The target's own CPU time while this function was armed: calls happen in it. */
+/*
+ * The target's own CPU time while this function was armed: calls happen in it. 0: not known, hits
+ * took nearly all of its time then.
+ */
 uint64_t mon_governor_armed_own_ns(const struct mon_governor *governor, uint32_t function);
 /* What watching this function all the time, returns and all, would cost by what was seen of it. */
 double mon_governor_full_cost(const struct mon_governor *governor, uint32_t function);
