@@ -124,7 +124,7 @@ static void K07_target_killed(void **state)
 	assert_int_equal(db_int(database, "SELECT end_reason='target exited' FROM run"), 1);
 }
 
-/* The kernel removes what the monitor attached; the file says that its end was never written. */
+/* The kernel removes what the monitor attached; the report says that the monitor was killed. */
 static void a_killed_monitor_leaves_nothing_attached(void **state)
 {
 	struct target *target = target_start("timed", NULL), *twin = target_start("timed", NULL);
@@ -163,7 +163,7 @@ static void a_killed_monitor_leaves_nothing_attached(void **state)
 	end(monitor);
 	report = monitor_start((const char *const[]){"report", "-i", database, "--run", "1", NULL});
 	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
-	assert_non_null(strstr(monitor_stdout(report), "incomplete: its end was never written"));
+	assert_non_null(strstr(monitor_stdout(report), "incomplete: its monitor was killed"));
 	monitor_free(report);
 	assert_int_equal(target_finish(target), 0);
 	assert_int_equal(target_finish(twin), 0);

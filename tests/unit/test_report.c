@@ -125,7 +125,7 @@ static sqlite3 *open_fixture(void)
 		"(3,29000000000,300,0,2,1,1,1,1,0,0,NULL,NULL,NULL,NULL,NULL,NULL);"
 		"INSERT INTO batch VALUES(1,3,1,3,1000000000,29000000300);"
 		"INSERT INTO function_interval VALUES"
-		"(1,0,1000000000,1000000000,900,900,NULL,4000000,4000000,41000000,NULL),"
+		"(1,0,1000000000,1000000000,2943500,2943500,NULL,4000000,4000000,41000000,NULL),"
 		"(1,29000000000,1000000000,1000000000,100,100,NULL,400000,400000,9000,NULL),"
 		"(2,29000000000,1000000000,500000000,50,50,NULL,20000,20000,900,NULL);"
 		"INSERT INTO breaker_event VALUES(1,3,5000000000,'closed','open','disk full',13),"
@@ -472,6 +472,8 @@ static void a_killed_run_is_told_from_a_running_one(void **state)
 	MON_FREE char *lock_path = NULL;
 	MON_FREE char *running = NULL;
 	MON_FREE char *killed = NULL;
+	MON_FREE char *lately = NULL;
+	MON_FREE char *sql = NULL;
 	MON_FREE char *followed = NULL;
 	struct mon_error error;
 	MON_CLOSE int lock = -1;
@@ -486,7 +488,14 @@ static void a_killed_run_is_told_from_a_running_one(void **state)
 	assert_non_null(strstr(running, "still running"));
 	assert_int_equal(flock(lock, LOCK_UN), 0);
 	assert_int_equal(report((struct mon_report_options){0}, &killed, &error), 0);
-	assert_non_null(strstr(killed, "incomplete: its end was never written"));
+	assert_non_null(strstr(killed, "incomplete: its monitor was killed"));
+	/* However lately it wrote; and one may look who may not write. */
+	assert_true(asprintf(&sql, "UPDATE run SET started_wall_ns=%" PRId64 " WHERE id=3",
+			     mon_clock_wall() - 30000000000) > 0);
+	run_sql(database, sql);
+	assert_int_equal(fchmod(lock, 0444), 0);
+	assert_int_equal(report((struct mon_report_options){0}, &lately, &error), 0);
+	assert_non_null(strstr(lately, "incomplete: its monitor was killed"));
 	assert_int_equal(flock(lock, LOCK_EX), 0);
 	run_sql(database, "INSERT INTO run(id,uuid,part,started_mono_ns,started_wall_ns)"
 			  " VALUES(99,'later',0,0,0)");
@@ -510,7 +519,8 @@ static void estimated_times(void **state)
 			  "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
 	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
 	assert_non_null(strstr(text, "2,943,600   98,120   ~13.1s        -  ~4.45us"));
-	assert_non_null(strstr(text, "\n~ times: estimated from the sampled calls"));
+	assert_non_null(strstr(text, "\n~ estimates: only sampled calls were followed to their "
+				     "return\n"));
 	assert_int_equal(report((struct mon_report_options){.callers = true}, &callers, &error), 0);
 	assert_non_null(strstr(callers, "\n?       lookup()"));
 	assert_int_equal(
@@ -518,6 +528,104 @@ static void estimated_times(void **state)
 	assert_non_null(strstr(json, "\"self_ns\": null"));
 	assert_non_null(strstr(json, "\"times_estimated\": true"));
 	sqlite3_close(database);
+}
+
+/*
+ * One that was armed half of its time and a fifth of the target's own: 1,000 counted calls are
+ * 5,000. One of which a tenth of the calls was followed, and fewer came back than were counted. An
+ * idle one, armed all the time, is no part of "armed".
+ */
+static sqlite3 *open_estimates(void)
+{
+	sqlite3 *database = open_empty();
+
+	run_sql(database,
+		"INSERT INTO run(id,uuid,part,target,started_mono_ns,started_wall_ns,ended_ns,"
+		" end_reason,complete,overhead_limit,probe_cost_ns,own_cpu_ns) VALUES"
+		"(1,'a',1,'sleep (pid 7)',0,1763894000000000000,10000000000,'duration',1,0.1,"
+		" 100000000,1000000000);"
+		"INSERT INTO module VALUES(1,'/usr/bin/sleep','ab');"
+		"INSERT INTO "
+		"function(id,run_id,module_id,symbol,name,offset,size,probe_offset,mode)"
+		" VALUES(1,1,1,'share','share',0,16,0,'session'),"
+		"(2,1,1,'sampled','sampled',16,16,16,'session'),"
+		"(3,1,1,'idle','idle',32,16,32,'session'),"
+		"(4,1,1,'whole','whole',48,16,48,'session');"
+		"INSERT INTO function_total VALUES"
+		"(1,10000000000,5000000000,1000,1000,10,1000000,500000,900,2100,NULL,0,"
+		" 1000000000,200000000),"
+		"(2,10000000000,10000000000,2000,1600,8,3200000,NULL,1000,9000,NULL,1,NULL,NULL),"
+		"(3,10000000000,10000000000,0,0,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,NULL),"
+		"(4,10000000000,10000000000,1000,1000,NULL,3000000,3000000,3000,3000,NULL,0,NULL,"
+		" NULL);"
+		"INSERT INTO ledger VALUES(1,1,10,NULL,NULL),(1,3,990,NULL,NULL),"
+		"(2,1,499,NULL,NULL),(2,3,1501,NULL,NULL),(4,1,1000,NULL,NULL);"
+		"INSERT INTO task VALUES(1,1,7,7,5,'sleep');"
+		"INSERT INTO call VALUES"
+		"(1,1000000000,1000,NULL,1,NULL,1,0,100,128,0,NULL,NULL,NULL,NULL,NULL,NULL),"
+		"(2,2000000000,50000,0,4,NULL,1,0,1,0,0,NULL,NULL,NULL,NULL,NULL,NULL);"
+		"INSERT INTO batch VALUES(1,1,1,2,1000000000,2000050000);"
+		/* A long one armed all along; a short one; one armed too shortly to tell a rate. */
+		"INSERT INTO function_interval VALUES"
+		"(1,0,4000000000,4000000000,500,500,NULL,500000,250000,2100,NULL),"
+		"(1,5000000000,1000000000,990000000,490,490,NULL,490000,245000,2100,NULL),"
+		"(1,7000000000,1000000000,10000000,10,10,NULL,10000,5000,2100,NULL)");
+	set_histogram(database, "function_total", 1, 1000, 1000);
+	set_histogram(database, "function_total", 2, 2000, 1600);
+	return database;
+}
+
+static void estimates_agree_wherever_they_are_printed(void **state)
+{
+	static const char view_sql[] =
+		"SELECT group_concat(function || ' ' || calls_estimated || ' ' ||"
+		" total_ns_estimated, ', ') FROM functions";
+	sqlite3 *database = open_estimates();
+	sqlite3_stmt *view = NULL;
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	(void)state;
+	check_golden("estimates", (struct mon_report_options){.wide = true});
+	check_golden("estimates-csv", (struct mon_report_options){.format = MON_REPORT_CSV});
+	check_golden("estimates-share", (struct mon_report_options){.function = "share"});
+	check_golden("estimates-sampled", (struct mon_report_options){.function = "sampled"});
+	check_golden("estimates-histogram",
+		     (struct mon_report_options){.function = "share", .format = MON_REPORT_CSV});
+	check_golden("estimates-callers", (struct mon_report_options){.callers = true});
+	check_golden("estimates-slowest",
+		     (struct mon_report_options){.slowest = 5, .format = MON_REPORT_CSV});
+	/* The view says the same as the table. */
+	assert_int_equal(sqlite3_prepare_v2(database, view_sql, -1, &view, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(view), SQLITE_ROW);
+	assert_string_equal((const char *)sqlite3_column_text(view, 0),
+			    "share 5000 5000000, sampled 2000 4000000, whole 1000 3000000");
+	sqlite3_finalize(view);
+	/* With one more followed call there are enough for quantiles. */
+	run_sql(database, "UPDATE ledger SET count=500 WHERE function_id=2 AND reason_id=1");
+	sqlite3_close(database);
+	assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+	assert_non_null(strstr(text, "~2.00us  ~1.99us"));
+}
+
+/* Kept calls are committed before the first totals: nothing was counted yet, which is not 0. */
+static void totals_that_are_not_there_are_not_zero(void **state)
+{
+	sqlite3 *database = open_estimates();
+	MON_FREE char *text = NULL;
+	MON_FREE char *csv = NULL;
+	struct mon_error error;
+
+	(void)state;
+	run_sql(database, "DELETE FROM function_total");
+	sqlite3_close(database);
+	assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+	assert_non_null(strstr(text, "\ntotals are not written yet, 1,509 kept, 0 lost\n"));
+	assert_null(strstr(text, "0 calls"));
+	assert_non_null(strstr(text, "ledger   - = stored 1,509"));
+	assert_int_equal(
+		report((struct mon_report_options){.format = MON_REPORT_CSV}, &csv, &error), 0);
+	assert_non_null(strstr(csv, "\nshare,share,,,"));
 }
 
 /* A file of minor 0 has no such column. */
@@ -732,6 +840,8 @@ int main(void)
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(estimated_times),
+		cmocka_unit_test(estimates_agree_wherever_they_are_printed),
+		cmocka_unit_test(totals_that_are_not_there_are_not_zero),
 		cmocka_unit_test(a_file_of_before),
 		cmocka_unit_test(reads_while_another_writes),
 		cmocka_unit_test(L03_full_output_is_an_error),
