@@ -25,6 +25,11 @@ struct mon_report {
 
 #define MON_REPORT_SLOWEST_MAX 100000
 
+/* report/head.c */
+void mon_report_print_head(const struct mon_report *report);
+/* Totals are committed each second, kept calls with their batch: these may be there first. */
+bool mon_report_has_totals(const struct mon_report *report);
+
 /* Was a function that is shown armed a share of the time? */
 bool mon_report_any_scaled(const struct mon_report *report);
 /* A line for each reason that something is marked with ~. */
