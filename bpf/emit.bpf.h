@@ -188,8 +188,12 @@ static __always_inline void mon_emit_plain(struct mon_counters *count, const str
 	bpf_ringbuf_submit(event, mon_wakeup_flag(event, bytes));
 }
 
-/* Call and texts in one record, so that neither can be lost without the other. */
-static __noinline void mon_emit_texts(struct mon_counters *count, const struct mon_call *call)
+/*
+ * Call and texts in one record, so that neither can be lost without the other. @entered, a constant:
+ * it may be that it is being entered.
+ */
+static __always_inline void mon_emit_texts_of(struct mon_counters *count,
+					      const struct mon_call *call, const bool entered)
 {
 	struct mon_call_event *event;
 
@@ -201,13 +205,18 @@ static __noinline void mon_emit_texts(struct mon_counters *count, const struct m
 	__sync_fetch_and_add(&count->emitted, 1);
 	mon_fill_call(event, call, MON_EVENT_CALL_TEXT);
 	mon_fill_arguments(event, call);
-	if (call->entry) {
+	if (entered && call->entry) {
 		bpf_probe_read_kernel(event + 1, setup.texts_bytes, mon_zeros);
 		mon_read_texts(call->entry, event + 1);
 	} else {
 		bpf_probe_read_kernel(event + 1, setup.texts_bytes, call->texts);
 	}
 	bpf_ringbuf_submit(event, mon_wakeup_flag(event, setup.text_record_bytes));
+}
+
+static __noinline void mon_emit_texts(struct mon_counters *count, const struct mon_call *call)
+{
+	mon_emit_texts_of(count, call, true);
 }
 
 /* Call, stack and what texts there are. @bytes and @texts are constants, for the verifier. */
@@ -252,7 +261,7 @@ static __noinline void mon_emit_stack(struct mon_counters *count, const struct m
 		mon_emit_stack_of(count, call, setup.stack_record_bytes, false);
 }
 
-/* @walk, a constant: `entry` or `leave` is set, there is something to walk for a stack. */
+/* @walk, a constant: `entry` or `leave` may be set, there is something to walk for a stack. */
 static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call,
 					  const bool walk)
 {
@@ -264,8 +273,10 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 		__sync_fetch_and_add(&count->gate_closed, 1);
 	else if (walk && setup.stack_frames)
 		mon_emit_stack(count, call);
-	else if (setup.text_count && (call->texts || call->entry))
+	else if (walk && setup.text_count && (call->texts || call->entry))
 		mon_emit_texts(count, call);
+	else if (!walk && setup.text_count && call->texts)
+		mon_emit_texts_of(count, call, false);
 	else
 		mon_emit_plain(count, call);
 }

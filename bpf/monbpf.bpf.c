@@ -18,6 +18,38 @@ extern bool bpf_session_is_return___ctx(void *ctx) __weak __ksym;
 extern __u64 *bpf_session_cookie(void) __weak __ksym;
 extern __u64 *bpf_session_cookie___ctx(void *ctx) __weak __ksym;
 
+/*
+ * Programs of probes must not get a private stack. Since 6.13 the verifier
+ * gives one for each CPU to a program of type kprobe that needs much stack, and relies on
+ * nothing running it twice on one CPU at a time. Nothing does so for uprobes: they run where they
+ * can be preempted, and another thread's hit writes over the first one's variables: on 7.3, whose
+ * kernel is preemptible, it ended in a kernel oops within a minute. A program with a tail call
+ * anywhere gets none. This one is never made: the branch is on read-only data and is removed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nowhere SEC(".maps");
+
+static __always_inline void mon_use_the_kernel_stack(void *ctx)
+{
+	if (setup.never)
+		bpf_tail_call(ctx, &nowhere, 0);
+}
+
+/* Apart from the entry: what both need together would not fit the stack. */
+static __noinline void mon_session_return(struct pt_regs *ctx, const __u64 *word)
+{
+	mon_leave(ctx, word, false);
+}
+
+static __noinline void mon_session_return_sift(struct pt_regs *ctx, const __u64 *word)
+{
+	mon_leave(ctx, word, true);
+}
+
 static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 {
 	bool is_return, wanted;
@@ -33,8 +65,10 @@ static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 	if (is_return) {
 		__u64 found = *word;
 
-		if (setup.returns) /* without, there is no map of frames either */
-			mon_leave(ctx, &found, sift);
+		if (setup.returns && sift) /* without, there is no map of frames either */
+			mon_session_return_sift(ctx, &found);
+		else if (setup.returns)
+			mon_session_return(ctx, &found);
 		return 0;
 	}
 	wanted = mon_enter(ctx, &made, sift);
@@ -53,17 +87,20 @@ static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 #define MON_PROGRAMS(suffix, sift)                                               \
 	SEC("uprobe.multi") int mon_session##suffix(struct pt_regs *ctx)         \
 	{                                                                        \
+		mon_use_the_kernel_stack(ctx);                                   \
 		return mon_session_hit(ctx, sift);                               \
 	}                                                                        \
 	SEC("uprobe.multi") int mon_multi_entry##suffix(struct pt_regs *ctx)     \
 	{                                                                        \
 		__u64 unused;                                                    \
                                                                                  \
+		mon_use_the_kernel_stack(ctx);                                   \
 		mon_enter(ctx, &unused, sift);                                   \
 		return 0;                                                        \
 	}                                                                        \
 	SEC("uretprobe.multi") int mon_multi_return##suffix(struct pt_regs *ctx) \
 	{                                                                        \
+		mon_use_the_kernel_stack(ctx);                                   \
 		mon_leave(ctx, NULL, sift);                                      \
 		return 0;                                                        \
 	}                                                                        \
@@ -71,11 +108,13 @@ static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 	{                                                                        \
 		__u64 unused;                                                    \
                                                                                  \
+		mon_use_the_kernel_stack(ctx);                                   \
 		mon_enter(ctx, &unused, sift);                                   \
 		return 0;                                                        \
 	}                                                                        \
 	SEC("uretprobe") int mon_perf_return##suffix(struct pt_regs *ctx)        \
 	{                                                                        \
+		mon_use_the_kernel_stack(ctx);                                   \
 		mon_leave(ctx, NULL, sift);                                      \
 		return 0;                                                        \
 	}

@@ -34,7 +34,7 @@ struct mon_setup {
 	__u8 judge;	   /* of some function slow or failed calls are kept, or failures counted */
 	__u8 caps;	   /* records a second are capped, of some function or of all */
 	__u8 ring_count;   /* 1..MON_SETUP_RINGS_MAX */
-	__u32 ring_scale; /* CPU * it >> MON_RING_SCALE_SHIFT: number of the CPU's ring */
+	__u32 ring_scale;  /* CPU * it >> MON_RING_SCALE_SHIFT: number of the CPU's ring */
 	/* All 0 without texts. The sums are made once, so that the verifier need not. */
 	__u32 text_count;		 /* 0..MON_TEXTS_MAX */
 	__u32 capture_bytes;		 /* of each, at most */
@@ -48,7 +48,7 @@ struct mon_setup {
 	__u32 stack_bytes;	       /* MON_STACK_BYTES */
 	__u32 stack_record_bytes;      /* call and stack */
 	__u32 stack_text_record_bytes; /* and texts */
-	__u32 reserved2;
+	__u32 never;		       /* 0, see bpf/monbpf.bpf.c */
 };
 
 /* Plain data of the programs, mapped by capture/. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -328,4 +329,39 @@ int process_teardown(void **state)
 	(void)state;
 	free_all();
 	return 0;
+}
+
+size_t process_count_links(pid_t pid)
+{
+	char path[64], text[64];
+	const struct dirent *entry;
+	size_t count = 0;
+	DIR *directory;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	directory = opendir(path);
+	assert_non_null(directory);
+	while ((entry = readdir(directory))) {
+		ssize_t length =
+			readlinkat(dirfd(directory), entry->d_name, text, sizeof(text) - 1);
+
+		if (length < 0)
+			continue;
+		text[length] = '\0';
+		count += strstr(text, "bpf_link") != NULL || strstr(text, "bpf-link") != NULL;
+	}
+	(void)closedir(directory);
+	return count;
+}
+
+void process_wait_links(pid_t pid, size_t count, int timeout_ms)
+{
+	long deadline_ms = now_ms() + timeout_ms;
+	size_t seen;
+
+	while ((seen = process_count_links(pid)) != count) {
+		if (now_ms() >= deadline_ms)
+			fail_msg("process %d has %zu links, not %zu", (int)pid, seen, count);
+		(void)poll(NULL, 0, 5);
+	}
 }

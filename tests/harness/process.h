@@ -8,6 +8,7 @@
 #define HARNESS_PROCESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #define PROCESS_TIMEOUT_MS 20000
@@ -39,6 +40,11 @@ const char *process_text(struct process *process, enum process_stream stream);
 
 /* Kills what still runs, with its whole group. Takes NULL. */
 void process_free(struct process *process);
+
+/* Descriptors of BPF links that @pid has. */
+size_t process_count_links(pid_t pid);
+/* Until they are so many; running into the bound fails the test. */
+void process_wait_links(pid_t pid, size_t count, int timeout_ms);
 
 /* For a cmocka teardown: frees every process of this test program. */
 int process_teardown(void **state);

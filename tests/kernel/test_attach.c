@@ -319,18 +319,63 @@ static void P08_two_monitors_one_output(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* The child has a link while it lives, and no longer; in perf mode it never has. */
+static void forked_child(const char *mode)
+{
+	const bool perf = strcmp(mode, "perf") == 0;
+	struct target *target = target_start("fork", NULL);
+	struct monitor *monitor = watch(target, mode, "watched_*");
+	const pid_t pid = process_pid(monitor_process(monitor));
+	const size_t alone = process_count_links(pid);
+	const char *line;
+	pid_t child;
+
+	assert_true(alone > 0);
+	target_go(target);
+	line = target_wait_line(target, "child ", PROCESS_TIMEOUT_MS);
+	child = (pid_t)strtol(line + strlen("child "), NULL, 10);
+	assert_true(target_done(target) > 0);
+	(void)monitor_wait_line(monitor, "monbpf: warning: the target forked", PROCESS_TIMEOUT_MS);
+	process_wait_links(pid, alone + !perf, PROCESS_TIMEOUT_MS);
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	process_wait_links(pid, alone, PROCESS_TIMEOUT_MS);
+	(void)monitor_stop(monitor);
+	assert_non_null(strstr(monitor_stderr(monitor),
+			       perf ? "are not counted and cost them nothing"
+				    : "23 calls of processes that are not watched"));
+	assert_int_equal(strstr(monitor_stderr(monitor), "(foreign)") == NULL, perf);
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT pid) FROM calls"), 1);
+	assert_int_equal(target_finish(target), 0);
+}
+
 static void K23_forked_child_is_foreign_and_said(void **state)
 {
-	struct target *target = target_start("fork", NULL);
+	(void)state;
+	forked_child("auto");
+}
+
+static void K23_many_children_are_said_once(void **state)
+{
+	struct target *target = target_start("fork", "23", "23", "20", NULL);
 	struct monitor *monitor = watch(target, "auto", "watched_*");
 
 	(void)state;
 	target_go(target);
-	assert_true(target_done(target) > 0);
-	(void)monitor_wait_line(monitor, "monbpf: warning: the target forked", PROCESS_TIMEOUT_MS);
+	assert_int_equal(target_done(target), 23);
+	(void)monitor_wait_line(monitor, "monbpf: warning: more than 16 children at once",
+				PROCESS_TIMEOUT_MS);
 	end(monitor);
-	assert_int_equal(db_int(database, "SELECT count(DISTINCT pid) FROM calls"), 1);
 	assert_int_equal(target_finish(target), 0);
+}
+
+static void K23_forked_child_in_perf_mode(void **state)
+{
+	(void)state;
+	forked_child("perf");
 }
 
 /* Held before its first instruction: the call that a program makes at once is there. */
@@ -439,6 +484,8 @@ int main(void)
 		TEST(hazard_refuses_what_wants_returns),
 		TEST(P08_two_monitors_one_output),
 		TEST(K23_forked_child_is_foreign_and_said),
+		TEST(K23_forked_child_in_perf_mode),
+		TEST(K23_many_children_are_said_once),
 		TEST(a_command_is_watched_from_its_first_call),
 		TEST(a_commands_exit_status_passes_through),
 		TEST(a_command_outlives_the_run),

@@ -228,9 +228,43 @@ static void a_limit_that_is_none_is_refused(void **state)
 	}
 }
 
+/*
+ * A child's calls cost the child, whose CPU time is not the target's: charged to the target they
+ * would be several times the CPU time that it takes for itself.
+ */
+static void a_childs_calls_are_no_cost_of_the_target(void **state)
+{
+	enum { ROUNDS = 2000 }; /* of 200 calls */
+	struct target *target = target_start("fork", "1", "200", NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--mode", "session", "--sample", "1",
+			       "--max-overhead", "100%", "watched_forked", NULL);
+	const size_t alone = process_count_links(monitor_pid(monitor));
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), 1);
+	process_wait_links(monitor_pid(monitor), alone + 1, LONG_MS);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		target_go(target);
+		assert_int_equal(target_done(target), 1);
+	}
+	assert_int_equal(monitor_stop(monitor), 0);
+	assert_non_null(strstr(monitor_stderr(monitor),
+			       "400000 calls of processes that are not watched (foreign); their "
+			       "traps cost those about "));
+	monitor_free(monitor);
+	print_message("cost %lld ns, own %lld ns\n",
+		      (long long)db_int(database, "SELECT probe_cost_ns FROM run"),
+		      (long long)db_int(database, "SELECT own_cpu_ns FROM run"));
+	assert_true(db_int(database, "SELECT probe_cost_ns FROM run") > 0);
+	assert_int_equal(db_int(database, "SELECT probe_cost_ns < own_cpu_ns FROM run"), 1);
+	assert_int_equal(target_finish(target), 0);
+}
+
 int main(int argc, char **argv)
 {
-	enum { LOADS = MON_ARRAY_COUNT(loads), OTHERS = 5 };
+	enum { LOADS = MON_ARRAY_COUNT(loads), OTHERS = 6 };
 	static struct CMUnitTest tests[LOADS + OTHERS] = {
 		{.name = "without_a_limit_every_call_counts",
 		 .test_func = without_a_limit_every_call_counts},
@@ -241,6 +275,8 @@ int main(int argc, char **argv)
 		 .test_func = a_census_of_a_command_is_refused},
 		{.name = "a_limit_that_is_none_is_refused",
 		 .test_func = a_limit_that_is_none_is_refused},
+		{.name = "a_childs_calls_are_no_cost_of_the_target",
+		 .test_func = a_childs_calls_are_no_cost_of_the_target},
 	};
 	static char names[LOADS][96];
 

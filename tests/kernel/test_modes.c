@@ -19,6 +19,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define FUNCTIONS_MAX 4
@@ -250,8 +253,8 @@ static void check_cell(void **state)
 
 /*
  * A forked child is not followed. In session and multi mode it keeps the breakpoints but the
- * kernel drops its hits, in perf mode it loses them: they are seen when it is told to be foreign,
- * and are counted and nothing else. When it is attached, its calls are its own.
+ * kernel drops its hits: they are seen when it is told to be foreign, and are counted and nothing
+ * else. In perf mode it loses them at its first hit, and must not be made to pay for new ones.
  */
 static void K23_fork(void **state)
 {
@@ -281,7 +284,7 @@ static void K23_fork(void **state)
 	target_go(target);
 	assert_int_equal(target_done(target), 23);
 	run = watch_run_counters(&watch);
-	assert_int_equal(run.foreign_hits, 23);
+	assert_int_equal(run.foreign_hits, options.mode == MON_MODE_PERF ? 0 : 23);
 	assert_int_equal(watch_counters(&watch, 0).calls, 46);
 	watch_close_probes(&watch);
 	watch_check(&watch);
@@ -313,6 +316,81 @@ static void nobody_is_foreign(void **state)
 	assert_int_equal(watch_counters(&watch, 0).calls, 23);
 	watch_close_probes(&watch);
 	assert_int_equal(watch_run_counters(&watch).foreign_hits, 0);
+	assert_int_equal(target_finish(target), 0);
+}
+
+static pid_t start_child(void)
+{
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			(void)pause();
+	}
+	return child;
+}
+
+/* It has ended, and nobody has waited for it yet. */
+static void kill_child(pid_t child)
+{
+	siginfo_t info;
+
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+}
+
+/*
+ * Links of children live no longer than they: each is a consumer that every hit of the target
+ * walks. So many children have some at once, and a place is free again when one has ended.
+ */
+static void links_of_children_end_with_them(void **state)
+{
+	static const char *const symbols[] = {"watched_call", NULL};
+	const struct mon_capture_options options =
+		watch_options(((const struct cell *)*state)->mode);
+	const bool perf = options.mode == MON_MODE_PERF;
+	pid_t children[MON_CAPTURE_FOREIGN_MAX + 1];
+	struct target *target = target_start("calls", NULL);
+	char path[PATH_MAX];
+	size_t alone;
+
+	/* Before there is a link that they could hold, too. */
+	for (size_t i = 0; i < MON_ARRAY_COUNT(children); i++)
+		children[i] = start_child();
+	functions_add(&watch.set, target_path("calls", path, sizeof(path)), symbols);
+	watch_open(&watch, &options);
+	watch_attach(&watch, target_pid(target));
+	alone = process_count_links(getpid());
+	assert_true(alone > 0);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(children); i++)
+		assert_int_equal(mon_capture_attach_foreign(watch.capture, &watch.set, children[i]),
+				 i < MON_CAPTURE_FOREIGN_MAX || perf ? 0 : -ENOSPC);
+	assert_int_equal(process_count_links(getpid()),
+			 alone + (perf ? 0 : MON_CAPTURE_FOREIGN_MAX));
+	mon_capture_reap_foreign(watch.capture);
+	assert_int_equal(process_count_links(getpid()),
+			 alone + (perf ? 0 : MON_CAPTURE_FOREIGN_MAX));
+
+	kill_child(children[3]);
+	mon_capture_reap_foreign(watch.capture);
+	assert_int_equal(mon_capture_attach_foreign(watch.capture, &watch.set, children[3]),
+			 perf ? 0 : -ESRCH);
+	assert_int_equal(mon_capture_attach_foreign(watch.capture, &watch.set,
+						    children[MON_CAPTURE_FOREIGN_MAX]),
+			 0);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(children); i++)
+		kill_child(children[i]);
+	mon_capture_reap_foreign(watch.capture);
+	process_wait_links(getpid(), alone, PROCESS_TIMEOUT_MS);
+	target_go(target);
+	assert_int_equal(target_done(target), 23);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch.records[0].finished, 23);
+	for (size_t i = 0; i < MON_ARRAY_COUNT(children); i++)
+		assert_int_equal(waitpid(children[i], NULL, 0), children[i]);
 	assert_int_equal(target_finish(target), 0);
 }
 
@@ -356,6 +434,7 @@ int main(int argc, char **argv)
 		{"K23_fork", K23_fork},
 		{"two_processes", two_processes},
 		{"nobody_is_foreign", nobody_is_foreign},
+		{"links_of_children_end_with_them", links_of_children_end_with_them},
 	};
 	enum {
 		ROWS = MON_ARRAY_COUNT(rows),

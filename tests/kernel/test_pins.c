@@ -357,6 +357,30 @@ static void R03_attached_later(void **state)
 	assert_int_equal(target_finish(two), 0);
 }
 
+/* Links of children are not pinned, so there are none that nobody would close. */
+static void children_have_no_pinned_links(void **state)
+{
+	struct target *target = target_start("sequence", "1000", NULL);
+	struct target *other = target_start("sequence", "1000", NULL);
+	struct mon_capture_options options;
+	size_t links;
+
+	functions_of("sequence", sequence_symbols);
+	options = options_of(MODE(state));
+	loader_kill(start_loader(&options, target_pid(target), NULL));
+	adopt();
+	links = process_count_links(getpid());
+	assert_int_equal(mon_capture_attach_foreign(watch.capture, &watch.set, target_pid(other)),
+			 MODE(state) == MON_MODE_PERF ? 0 : -ENOTSUP);
+	assert_int_equal(process_count_links(getpid()), links);
+	let_call(target);
+	let_call(other);
+	assert_int_equal(watch_counters(&watch, 0).calls, CALLS);
+	end_run();
+	assert_int_equal(target_finish(target), 0);
+	assert_int_equal(target_finish(other), 0);
+}
+
 /* When detach is back, no call is counted any more, and the target still makes them. */
 static void R04_detach_is_complete(void **state)
 {
@@ -699,6 +723,7 @@ int main(int argc, char **argv)
 		{"R07_exec_while_nobody_lives", R07_exec_while_nobody_lives, true},
 		{"R08_heartbeat", R08_heartbeat, true},
 		{"R15_many_links", R15_many_links, true},
+		{"children_have_no_pinned_links", children_have_no_pinned_links, true},
 		{"R09_adopted_once", R09_adopted_once, false},
 		{"R10_pinned_once", R10_pinned_once, false},
 		{"R11_without_identity", R11_without_identity, false},

@@ -12,6 +12,7 @@
 
 #include "attach/return_trap.h"
 #include "attach/target.h"
+#include "base/cleanup.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/tool.h"
 
@@ -75,12 +76,51 @@ static void a_shadow_stack_matters_where_the_call_is_missing(void **state)
 	assert_null(with_status("Name:\tx\n", MON_SYSCALL_MISSING));
 }
 
+/* A sandbox may shut in one worker thread and leave the others alone. */
+static void each_thread_is_looked_at(void **state)
+{
+	static const struct {
+		const char *second;
+		enum mon_syscall_fate fate;
+		bool hazard;
+	} rows[] = {
+		{FILTER, MON_SYSCALL_FILTERED, true},
+		{SHADOW, MON_SYSCALL_MISSING, true},
+		{PLAIN, MON_SYSCALL_FILTERED, false},
+		{PLAIN, MON_SYSCALL_MISSING, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(rows); i++) {
+		char *directory = scratch_new(), *of_process = scratch_path(directory, "77");
+		char *tasks = scratch_path(of_process, "task");
+		char *first = scratch_path(tasks, "77"), *second = scratch_path(tasks, "78");
+
+		assert_int_equal(mkdir(of_process, 0755), 0);
+		assert_int_equal(mkdir(tasks, 0755), 0);
+		assert_int_equal(mkdir(first, 0755), 0);
+		assert_int_equal(mkdir(second, 0755), 0);
+		free(tool_write(of_process, "status", PLAIN));
+		free(tool_write(first, "status", PLAIN));
+		free(tool_write(second, "status", rows[i].second));
+		mon_target_set_proc_root(directory);
+		assert_int_equal(mon_return_trap_hazard(77, rows[i].fate) != NULL, rows[i].hazard);
+		mon_target_set_proc_root(NULL);
+		free(first);
+		free(second);
+		free(tasks);
+		free(of_process);
+		scratch_remove(directory);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fates),
 		cmocka_unit_test(a_filter_matters_where_it_is_asked),
 		cmocka_unit_test(a_shadow_stack_matters_where_the_call_is_missing),
+		cmocka_unit_test(each_thread_is_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "attach/proc.h"
 #include "base/cleanup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -16,6 +17,8 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -73,11 +76,11 @@ enum mon_syscall_fate mon_syscall_fate(long number)
 								       : MON_SYSCALL_FILTERED;
 }
 
-static bool has_shadow_stack(pid_t pid)
+static bool has_shadow_stack(pid_t pid, const char *status)
 {
 	char text[8192], *line;
 
-	if (mon_proc_read(pid, "status", text, sizeof(text)) < 0)
+	if (mon_proc_read(pid, status, text, sizeof(text)) < 0)
 		return false;
 	line = strstr(text, "\nx86_Thread_features:");
 	if (!line)
@@ -86,25 +89,54 @@ static bool has_shadow_stack(pid_t pid)
 	return strstr(line, "shstk") != NULL;
 }
 
-static bool has_filter(pid_t pid)
+static bool has_filter(pid_t pid, const char *status)
 {
-	uint64_t mode;
+	char text[8192];
+	const char *line;
 
-	return mon_proc_status(pid, "Seccomp", 10, &mode) == 0 && mode != 0;
+	if (mon_proc_read(pid, status, text, sizeof(text)) < 0)
+		return false;
+	line = strstr(text, "\nSeccomp:");
+	return line && strtoul(line + strlen("\nSeccomp:"), NULL, 10) != 0;
+}
+
+/* Has the process it, or any of its threads? */
+static bool any(pid_t pid, bool (*has)(pid_t pid, const char *status))
+{
+	char path[MON_PROC_PATH_BYTES], status[32];
+	const struct dirent *entry;
+	size_t tasks = 0;
+	bool found = has(pid, "status");
+	DIR *directory = found ? NULL : opendir(mon_proc_path(path, pid, "task"));
+
+	if (!directory)
+		return found;
+	while (!found && tasks < MON_RETURN_TRAP_TASKS_MAX && (entry = readdir(directory))) {
+		long tid = strtol(entry->d_name, NULL, 10);
+
+		if (tid <= 0)
+			continue;
+		(void)snprintf(status, sizeof(status), "task/%ld/status", tid);
+		found = has(pid, status);
+		tasks++;
+	}
+	(void)closedir(directory);
+	return found;
 }
 
 const char *mon_return_trap_hazard(pid_t pid, enum mon_syscall_fate fate)
 {
-	if ((fate == MON_SYSCALL_FILTERED || fate == MON_SYSCALL_UNKNOWN) && has_filter(pid))
+	if ((fate == MON_SYSCALL_FILTERED || fate == MON_SYSCALL_UNKNOWN) && any(pid, has_filter))
 		return "its seccomp filter may kill it for the kernel's return trap";
-	if ((fate == MON_SYSCALL_MISSING || fate == MON_SYSCALL_UNKNOWN) && has_shadow_stack(pid))
+	if ((fate == MON_SYSCALL_MISSING || fate == MON_SYSCALL_UNKNOWN) &&
+	    any(pid, has_shadow_stack))
 		return "it has a shadow stack, which this kernel's return probes do not know";
 	return NULL;
 }
 
 const char *mon_return_trap_check(pid_t pid)
 {
-	if (!has_filter(pid) && !has_shadow_stack(pid))
+	if (!any(pid, has_filter) && !any(pid, has_shadow_stack))
 		return NULL;
 	return mon_return_trap_hazard(pid, mon_syscall_fate(MON_URETPROBE_SYSCALL));
 }

@@ -28,9 +28,12 @@ enum mon_syscall_fate {
 /* Forks a child, which makes the call under a filter that forbids it. Main thread. */
 enum mon_syscall_fate mon_syscall_fate(long number);
 
+#define MON_RETURN_TRAP_TASKS_MAX 4096
+
 /*
  * Why a return probe could end @pid on a kernel where the return trap's call has that fate, or
- * NULL. Reads /proc/PID/status; a process that is gone has no hazard.
+ * NULL. Filters and shadow stacks are a thread's own: reads /proc/PID/status and that of up to
+ * MON_RETURN_TRAP_TASKS_MAX threads, as they are now. A process that is gone has no hazard.
  */
 const char *mon_return_trap_hazard(pid_t pid, enum mon_syscall_fate fate);
 

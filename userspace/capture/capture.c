@@ -137,6 +137,7 @@ void mon_capture_free(struct mon_capture *capture)
 	if (!capture)
 		return;
 	mon_capture_close_probes(capture, 0);
+	mon_capture_forget_foreign(capture);
 	mon_closer_free(capture->closer);
 	mon_capture_close_tracepoints(capture);
 	if (capture->live)

@@ -148,12 +148,18 @@ int mon_capture_unpin(struct mon_capture *capture);
 int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
 		       struct mon_error *error);
 
+#define MON_CAPTURE_FOREIGN_MAX 16
+
 /*
- * Counts, and does nothing else with, hits of this child of a watched process. Makes the child pay
- * for an entry probe, which in perf mode it otherwise would not (the kernel removes it).
+ * Counts, and does nothing else with, hits of this child of a watched process, until it ends: up to
+ * MON_CAPTURE_FOREIGN_MAX children at once, the next is -ENOSPC. In perf mode nothing is done: the
+ * kernel takes the breakpoints away from a child at its first hit. A pinned capture would leave the
+ * links to nobody: -ENOTSUP. -ESRCH: it has ended.
  */
 int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_function_set *set,
 			       pid_t pid);
+/* Closes the links of those that have ended, on a thread: every hit of the target walks them. */
+void mon_capture_reap_foreign(struct mon_capture *capture);
 
 /*
  * What a hit costs here, with these programs and links: probes a child of ours and nobody else, for

@@ -181,7 +181,7 @@ static int arm_perf(struct group *group, size_t at)
 	size_t before = capture->probe_count;
 	int result = 0;
 
-	if (fds[MON_PROGRAM_RETURN] >= 0 && !group->foreign)
+	if (fds[MON_PROGRAM_RETURN] >= 0)
 		result = mon_capture_keep_probe(capture,
 						mon_link_perf(fds[MON_PROGRAM_RETURN], true,
 							      group->path, group->offsets[at],
@@ -195,8 +195,7 @@ static int arm_perf(struct group *group, size_t at)
 						false);
 	if (result)
 		mon_capture_close_probes(capture, before);
-	own(group, before,
-	    group->owner == MON_PROBE_FOREIGN ? group->owner : (uint32_t)group->cookies[at]);
+	own(group, before, (uint32_t)group->cookies[at]);
 	return result;
 }
 
@@ -256,7 +255,7 @@ static bool is_wanted(const struct group *group, size_t function)
 
 /* Arms what is armable in all modules; *armed_out counts. -errno: stop, whatever was armed. */
 static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pid_t pid,
-		   bool foreign, size_t *armed_out)
+		   uint32_t owner, size_t *armed_out)
 {
 	MON_FREE uint64_t *offsets = calloc(set->function_count + 1, sizeof(*offsets));
 	MON_FREE uint64_t *cookies = calloc(set->function_count + 1, sizeof(*cookies));
@@ -266,8 +265,8 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		.offsets = offsets,
 		.cookies = cookies,
 		.pid = pid,
-		.foreign = foreign,
-		.owner = foreign ? MON_PROBE_FOREIGN : MON_PROBE_SHARED,
+		.owner = owner,
+		.foreign = owner != MON_PROBE_SHARED,
 	};
 
 	if (!offsets || !cookies)
@@ -287,7 +286,7 @@ static int arm_set(struct mon_capture *capture, struct mon_function_set *set, pi
 		if (is_of_module(result)) {
 			for (size_t i = 0; i < count; i++) {
 				refuse(&group, i, -result);
-				if (!foreign)
+				if (!group.foreign)
 					capture->armed[cookies[i]] |= MON_ARMED_UNREACHED;
 			}
 			result = 0;
@@ -410,7 +409,7 @@ static void want_descriptors(const struct mon_capture *capture, size_t functions
 		mon_probes_want_descriptors(2 * functions + 2 * capture->probe_count);
 }
 
-static bool has_ended(int pidfd)
+bool mon_pidfd_has_ended(int pidfd)
 {
 	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 
@@ -484,8 +483,8 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 	}
 	want_descriptors(capture, set->function_count);
 	if (!result)
-		result = arm_set(capture, set, link_pid, false, &armed);
-	if (!result && pidfd >= 0 && has_ended(pidfd))
+		result = arm_set(capture, set, link_pid, MON_PROBE_SHARED, &armed);
+	if (!result && pidfd >= 0 && mon_pidfd_has_ended(pidfd))
 		result = -ESRCH;
 	if (result) {
 		mon_capture_close_probes(capture, before);
@@ -515,29 +514,20 @@ int mon_capture_attach(struct mon_capture *capture, struct mon_function_set *set
 	return 0;
 }
 
-int mon_capture_attach_foreign(struct mon_capture *capture, const struct mon_function_set *set,
-			       pid_t pid)
+int mon_capture_arm_foreign(struct mon_capture *capture, const struct mon_function_set *set,
+			    pid_t pid, uint32_t owner)
 {
 	size_t before = capture->probe_count, armed = 0;
 	struct mon_function_set copy = *set;
 	MON_FREE struct mon_function *functions = NULL;
 	int result;
 
-	/* A link without a pid is one of every process: each call would count twice. */
-	if (pid <= 0)
-		return -ESRCH;
-	/* A link of every process has them already. */
-	if (capture->options.all_processes || capture->options.wide_links)
-		return 0;
 	functions = calloc(set->function_count + 1, sizeof(*functions));
 	if (!functions)
 		return -ENOMEM;
 	memcpy(functions, set->functions, set->function_count * sizeof(*functions));
 	copy.functions = functions; /* what fails here says nothing of the watched process */
-	want_descriptors(capture, set->function_count);
-	result = arm_set(capture, &copy, pid, true, &armed);
-	if (!result)
-		result = mon_capture_pin_probes(capture, before);
+	result = arm_set(capture, &copy, pid, owner, &armed);
 	if (result)
 		mon_capture_close_probes(capture, before);
 	return result ? result : armed ? 0 : -ENODEV;
@@ -549,6 +539,7 @@ int mon_capture_detach(struct mon_capture *capture)
 	int result = mon_capture_unpin_probes(capture);
 
 	mon_capture_close_probes(capture, 0);
+	mon_capture_forget_foreign(capture);
 	mon_closer_wait(capture->closer);
 	memset(capture->armed, 0, capture->options.function_count * sizeof(*capture->armed));
 	capture->detach_ns = mon_clock_now(&mon_clock_system) - started;

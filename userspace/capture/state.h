@@ -11,8 +11,9 @@
 
 /* Whose a link is, where it is not one function's. */
 #define MON_PROBE_SHARED UINT32_MAX
-#define MON_PROBE_FOREIGN (UINT32_MAX - 1) /* of a forked child */
-#define MON_PROBE_NEW (UINT32_MAX - 2)	   /* to become shared */
+#define MON_PROBE_NEW (UINT32_MAX - 1) /* to become shared */
+/* Of a forked child: this plus its place among them. */
+#define MON_PROBE_FOREIGN (UINT32_MAX - 1 - MON_CAPTURE_FOREIGN_MAX)
 
 struct mon_probe {
 	int fd; /* a link: closing it detaches */
@@ -26,6 +27,11 @@ enum mon_armed {
 	MON_ARMED_WIDE = 1 << 1,      /* by a link of every process: never again */
 	MON_ARMED_ALONE = 1 << 3,     /* released: by links of its own, or by none now */
 	MON_ARMED_UNREACHED = 1 << 2, /* its file could not be opened then; may be tried again */
+};
+
+struct mon_foreign {
+	bool used;
+	int pidfd; /* owned */
 };
 
 struct mon_capture {
@@ -45,7 +51,11 @@ struct mon_capture {
 	size_t probe_count, probe_capacity;
 	uint8_t *armed; /* [function_count] enum mon_armed */
 
+	struct mon_foreign foreign[MON_CAPTURE_FOREIGN_MAX];
+
 	mon_ns attach_ns, detach_ns;
+
+	struct mon_closer *closer; /* NULL: not needed yet */
 
 	/* With `movable` only. */
 	struct mon_arming *armings; /* mapped */
@@ -53,7 +63,6 @@ struct mon_capture {
 	uint32_t generation; /* the last that was given to a link */
 	pid_t link_pids[MON_TGIDS_MAX + 1];
 	size_t link_pid_count;
-	struct mon_closer *closer;
 
 	/* NULL: not pinned. */
 	struct mon_pins *pins;
@@ -78,6 +87,12 @@ void mon_probes_close(struct mon_probe *probes, size_t count);
 int mon_capture_arm_functions(struct mon_capture *capture, struct mon_function_set *set,
 			      const uint32_t *functions, size_t count, uint32_t generation,
 			      uint32_t owner);
+/* Entries only, for a process that is not watched; of @owner. Nothing is left when it fails. */
+int mon_capture_arm_foreign(struct mon_capture *capture, const struct mon_function_set *set,
+			    pid_t pid, uint32_t owner);
+/* Their links are closed: whose they were is, too. */
+void mon_capture_forget_foreign(struct mon_capture *capture);
+bool mon_pidfd_has_ended(int pidfd);
 /* Moves the probes of @owner out of the capture: *taken_out is a malloc'd array, maybe empty. */
 int mon_capture_take_probes(struct mon_capture *capture, uint32_t owner,
 			    struct mon_probe **taken_out, size_t *count_out);

@@ -112,6 +112,21 @@ static int wait_for_command(void)
 	return mon_monitor_wait_command(running, true);
 }
 
+static void say_foreign(const struct mon_outcome_of_run *outcome)
+{
+	char cost[32];
+
+	if (outcome->foreign_cost_ns)
+		mon_log(MON_LOG_INFO,
+			"%llu calls of processes that are not watched (foreign); their traps cost "
+			"those about %s",
+			(unsigned long long)outcome->foreign_hits,
+			mon_format_ns(cost, sizeof(cost), outcome->foreign_cost_ns));
+	else
+		mon_log(MON_LOG_INFO, "%llu calls of processes that are not watched (foreign)",
+			(unsigned long long)outcome->foreign_hits);
+}
+
 static int run(const struct mon_config *config, bool strict)
 {
 	const struct sigaction file_limit = {.sa_handler = on_file_limit, .sa_flags = SA_RESTART};
@@ -143,8 +158,7 @@ static int run(const struct mon_config *config, bool strict)
 	if (hangup.sa_handler != SIG_IGN)
 		(void)signal(SIGHUP, SIG_DFL);
 	if (outcome.foreign_hits)
-		mon_log(MON_LOG_INFO, "%llu calls of processes that are not watched (foreign)",
-			(unsigned long long)outcome.foreign_hits);
+		say_foreign(&outcome);
 	if (outcome.missed)
 		mon_log(MON_LOG_WARNING,
 			"the kernel missed %llu hits, of functions it does not tell",

@@ -44,7 +44,7 @@ struct mon_governor {
 	bool looked, lower_rates, windows_failed, beyond;
 	double share;
 	mon_ns looked_ns;
-	uint64_t cpu_ns, foreign_hits;
+	uint64_t cpu_ns;
 	double recent_cost_ns, recent_own_ns, recent_ns; /* smoothed */
 	double undecided_ns;				 /* CPU time since the last decision */
 	double debt_ns;
@@ -386,9 +386,6 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 		charge(governor, &governor->functions[i], &look->functions[i]);
 		cost_ns += governor->functions[i].cost_ns;
 	}
-	if (!first)
-		cost_ns += (double)(look->foreign_hits - governor->foreign_hits) *
-			   governor->config.cost.entry_ns[0];
 	if (cost_ns > COST_MAX * cpu_ns)
 		cost_ns = COST_MAX * cpu_ns;
 	own_ns = cpu_ns - cost_ns;
@@ -401,7 +398,6 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 	governor->looked = true;
 	governor->looked_ns = look->now;
 	governor->cpu_ns = look->cpu_ns;
-	governor->foreign_hits = look->foreign_hits;
 	if (first)
 		return false;
 	governor->cost_ns += cost_ns;

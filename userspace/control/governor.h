@@ -5,11 +5,12 @@
  * what time it is and what CPU time the target has taken.
  *
  * Overhead is what hits cost, divided by the CPU time that the target takes for itself (its CPU
- * time without that cost). Above the limit, in this order and no further than needed: records are
- * kept at a tenth of the rate; calls that are not kept get no return trap, dearest functions first;
- * functions are armed for a share of the time only, dearest first. What was spent above the limit
- * is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back when the cost
- * would stay below MON_GOVERNOR_CALM of the limit and has for MON_GOVERNOR_CALM_NS.
+ * time without that cost). Hits of processes that are not watched are
+ * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed:
+ * records are kept at a tenth of the rate; calls that are not kept get no return trap, dearest
+ * functions first; functions are armed for a share of the time only, dearest first. What was spent
+ * above the limit is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back
+ * when the cost would stay below MON_GOVERNOR_CALM of the limit and has for MON_GOVERNOR_CALM_NS.
  *
  * Life: new, look (each quarter of a second, and whenever a function was armed or disarmed), then
  * order and the figures, ..., free. One thread.
@@ -56,7 +57,6 @@ struct mon_governor_counts {
 struct mon_governor_look {
 	mon_ns now;
 	uint64_t cpu_ns; /* the targets' CPU time so far, traps included */
-	uint64_t foreign_hits;
 	const struct mon_governor_counts *functions;
 };
 

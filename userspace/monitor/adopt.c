@@ -130,6 +130,7 @@ int mon_monitor_adopt(struct mon_monitor *monitor, struct mon_error *error)
 	find_targets(monitor, identity);
 	mon_monitor_map_targets(monitor);
 	monitor->targets_gone |= identity->detached;
+	monitor->wide_links = identity->options.wide_links;
 	mon_capture_heartbeat(monitor->capture, mon_clock_now(&mon_clock_system));
 	mon_capture_set_gate(monitor->capture, 0);
 	/* Forks of before were told of, and their pids may be others' by now. */

@@ -112,6 +112,7 @@ static void tell_of_programs(struct mon_monitor *monitor, struct mon_outcome_of_
 			"%llu kept calls are without their stack: their caller could not be read",
 			(unsigned long long)run.stacks_refused);
 	outcome->foreign_hits = run.foreign_hits;
+	outcome->foreign_cost_ns = run.foreign_hits * monitor->trap_cost.entry_ns[0];
 	outcome->missed = mon_capture_missed(monitor->capture);
 }
 

@@ -99,7 +99,6 @@ static void look(struct mon_govern *govern)
 {
 	struct mon_capture *capture = govern->monitor->capture;
 	struct mon_governor_look look = {.functions = govern->counts};
-	struct mon_run_counters run;
 
 	for (uint32_t i = 0; i < govern->count; i++) {
 		struct mon_governor_counts *counts = &govern->counts[i];
@@ -110,8 +109,6 @@ static void look(struct mon_govern *govern)
 		if (govern->armed[i].alone)
 			counts->ignored = mon_capture_ignored(capture, i);
 	}
-	mon_capture_read_run_counters(capture, &run);
-	look.foreign_hits = run.foreign_hits;
 	look.now = mon_clock_now(&mon_clock_system);
 	look.cpu_ns = read_cpu(govern, look.now);
 	if (mon_governor_look(govern->governor, &look))

@@ -34,7 +34,8 @@ struct mon_outcome_of_run {
 	struct mon_ledger_sum sum;
 	bool complete;
 	uint64_t foreign_hits, missed;
-	uint64_t waiting; /* records that are left in the spool */
+	uint64_t foreign_cost_ns; /* of their traps, which is not in the overhead; 0: not known */
+	uint64_t waiting;	  /* records that are left in the spool */
 	const char *reason;
 	int command_status;		  /* wait status, or -1: none, or it still runs */
 	struct mon_printer_stats printed; /* with config.print */

@@ -39,7 +39,7 @@ struct mon_monitor {
 	mon_ns started_ns, armed_ns, ended_ns, last_clock_ns;
 	mon_wall_ns started_wall_ns;
 	uint64_t forks_seen, bpf_bytes;
-	bool size_told, wal_told, printer_told, command;
+	bool size_told, wal_told, printer_told, forks_beyond_told, command;
 	bool adopts;		    /* or tries to: its pins are not ours to remove */
 	uint32_t part;		    /* of the run, as last told; 0: not yet */
 	bool adopted, targets_gone; /* the run was begun by another process; it is over */

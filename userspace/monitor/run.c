@@ -38,25 +38,51 @@ static void write_policies(struct mon_monitor *monitor)
 						 (uint64_t)mon_look_rate(monitor->look, i));
 }
 
+static void tell_of_fork(const struct mon_monitor *monitor)
+{
+	if (monitor->wide_links || (monitor->mode != MON_MODE_PERF && !monitor->config.persist))
+		mon_log(MON_LOG_WARNING,
+			"the target forked: children are not followed, their calls are counted as "
+			"foreign, and each costs them a trap (about 1 us)");
+	else if (monitor->mode == MON_MODE_PERF)
+		mon_log(MON_LOG_WARNING,
+			"the target forked: children are not followed, their calls are not counted "
+			"and cost them nothing");
+	else
+		mon_log(MON_LOG_WARNING,
+			"the target forked: children are not followed, their calls are not counted "
+			"(--persist), and each costs them a trap (about 1 us)");
+}
+
 /* A child that was forked is not followed: its hits are counted as foreign, and said once. */
 static void look_at_forks(struct mon_monitor *monitor)
 {
 	struct mon_run_counters run;
+	bool beyond = false;
 
+	mon_capture_reap_foreign(monitor->capture);
 	mon_capture_read_run_counters(monitor->capture, &run);
 	if (run.forks == monitor->forks_seen)
 		return;
 	if (!monitor->forks_seen)
-		mon_log(MON_LOG_WARNING,
-			"the target forked: children are not followed, their calls are counted as "
-			"foreign, and each costs them a trap (about 1 us)");
+		tell_of_fork(monitor);
 	for (uint64_t i = monitor->forks_seen; i < run.forks; i++) {
-		if (run.forks - i > MON_FORKS_REMEMBERED)
+		if (run.forks - i > MON_FORKS_REMEMBERED) {
+			beyond = true;
 			continue;
-		(void)mon_capture_attach_foreign(monitor->capture, &monitor->watched.set,
-						 (pid_t)run.fork_pids[i % MON_FORKS_REMEMBERED]);
+		}
+		beyond |= mon_capture_attach_foreign(
+				  monitor->capture, &monitor->watched.set,
+				  (pid_t)run.fork_pids[i % MON_FORKS_REMEMBERED]) == -ENOSPC;
 	}
 	monitor->forks_seen = run.forks;
+	if (beyond && !monitor->forks_beyond_told) {
+		monitor->forks_beyond_told = true;
+		mon_log(MON_LOG_WARNING,
+			"more than %d children at once: further children are not told apart, their "
+			"calls cost a trap each (about 1 us) and are not counted",
+			MON_CAPTURE_FOREIGN_MAX);
+	}
 }
 
 static void look_at_printer(struct mon_monitor *monitor)
