@@ -124,7 +124,7 @@ static void K07_target_killed(void **state)
 	assert_int_equal(db_int(database, "SELECT end_reason='target exited' FROM run"), 1);
 }
 
-/* The kernel removes what the monitor attached; the file says that its end was never written. */
+/* The kernel removes what the monitor attached; the report says that the monitor was killed. */
 static void a_killed_monitor_leaves_nothing_attached(void **state)
 {
 	struct target *target = target_start("timed", NULL), *twin = target_start("timed", NULL);
@@ -154,6 +154,7 @@ static void a_killed_monitor_leaves_nothing_attached(void **state)
 	}
 	report = monitor_start((const char *const[]){"report", "-i", database, NULL});
 	assert_int_equal(monitor_wait(report, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stdout(report), "incomplete: its monitor was killed\n"));
 	assert_non_null(strstr(monitor_stdout(report), "1,000 calls counted"));
 	monitor_free(report);
 	/* And the next run goes into the same file. */

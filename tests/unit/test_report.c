@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Fixture databases are made from the schema file and INSERTs, independent of the store. What is
- * printed is compared with tests/golden/report; MON_UPDATE_GOLDEN=1 writes those files anew.
+ * The screens and exports of `monbpf report`, on a database whose every function tells another
+ * story.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 #include "base/histogram.h"
 #include "cli/cli.h"
 #include "report/report.h"
+#include "tests/harness/report.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,68 +25,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-static char directory[256], database_path[300];
-
-static char *read_all(const char *path)
-{
-	MON_FCLOSE FILE *file = fopen(path, "re");
-	char *text = NULL;
-	size_t size = 0;
-
-	if (!file)
-		return NULL;
-	if (getdelim(&text, &size, '\0', file) < 0) {
-		free(text);
-		return strdup("");
-	}
-	return text;
-}
-
-static void run_sql(sqlite3 *database, const char *sql)
-{
-	char *message = NULL;
-
-	if (sqlite3_exec(database, sql, NULL, NULL, &message))
-		fail_msg("%s in: %.300s", message, sql);
-}
-
-static sqlite3 *open_empty(void)
-{
-	MON_FREE char *schema = read_all("userspace/pipeline/schema.sql");
-	sqlite3 *database = NULL;
-
-	assert_non_null(schema);
-	(void)unlink(database_path);
-	assert_int_equal(sqlite3_open(database_path, &database), SQLITE_OK);
-	run_sql(database, "PRAGMA synchronous=OFF");
-	run_sql(database, schema);
-	return database;
-}
-
-static void set_histogram(sqlite3 *database, const char *table, int id, uint64_t ns, uint64_t count)
-{
-	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0};
-	uint8_t blob[MON_HISTOGRAM_BLOB_MAX];
-	MON_FREE char *sql = NULL;
-	sqlite3_stmt *statement = NULL;
-
-	counts[mon_histogram_bucket(ns)] = count - count / 10;
-	counts[mon_histogram_bucket(ns * 2)] = count / 10;
-	assert_true(asprintf(&sql, "UPDATE %s SET histogram = ?1 WHERE function_id = %d", table,
-			     id) > 0);
-	assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
-	sqlite3_bind_blob(statement, 1, blob, (int)mon_histogram_encode(counts, blob),
-			  SQLITE_TRANSIENT);
-	assert_int_equal(sqlite3_step(statement), SQLITE_DONE);
-	sqlite3_finalize(statement);
-}
-
 /* Run 1 is short; run 3 is of 30 s: 13 functions, one half armed, one of entries only. */
 static sqlite3 *open_fixture(void)
 {
-	sqlite3 *database = open_empty();
+	sqlite3 *database = report_database();
 
-	run_sql(database,
+	report_sql(
+		database,
 		"INSERT INTO run(id,uuid,part,target,started_mono_ns,started_wall_ns,ended_ns,"
 		" end_reason,complete) VALUES"
 		"(1,'a',0,'sleep (pid 7)',0,1763894000000000000,1000000000,'duration',0),"
@@ -125,100 +71,37 @@ static sqlite3 *open_fixture(void)
 		"(3,29000000000,300,0,2,1,1,1,1,0,0,NULL,NULL,NULL,NULL,NULL,NULL);"
 		"INSERT INTO batch VALUES(1,3,1,3,1000000000,29000000300);"
 		"INSERT INTO function_interval VALUES"
-		"(1,0,1000000000,1000000000,900,900,NULL,4000000,4000000,41000000,NULL),"
+		"(1,0,1000000000,1000000000,2943500,2943500,NULL,4000000,4000000,41000000,NULL),"
 		"(1,29000000000,1000000000,1000000000,100,100,NULL,400000,400000,9000,NULL),"
 		"(2,29000000000,1000000000,500000000,50,50,NULL,20000,20000,900,NULL);"
 		"INSERT INTO breaker_event VALUES(1,3,5000000000,'closed','open','disk full',13),"
 		"(2,3,65000000000,'open','half-open','timer',NULL),"
 		"(3,3,66000000000,'half-open','closed',NULL,NULL);"
 		"INSERT INTO clock VALUES(3,0,1763894642000000000)");
-	set_histogram(database, "function_total", 1, 4100, 2943600);
-	set_histogram(database, "function_total", 2, 310, 6043260);
-	set_histogram(database, "function_total", 4, 1000, 1000);
-	set_histogram(database, "function_interval", 1, 4100, 100);
+	report_histogram(database, "function_total", 1, 4100, 2943600);
+	report_histogram(database, "function_total", 2, 310, 6043260);
+	report_histogram(database, "function_total", 4, 1000, 1000);
+	report_histogram(database, "function_interval", 1, 4100, 100);
 	return database;
-}
-
-static int make_directory(void **state)
-{
-	const char *build = getenv("MON_BUILD");
-
-	(void)state;
-	(void)snprintf(directory, sizeof(directory), "%s/tests/report.XXXXXX",
-		       build ? build : "build");
-	if (!mkdtemp(directory))
-		return -1;
-	(void)snprintf(database_path, sizeof(database_path), "%s/m.db", directory);
-	return 0;
-}
-
-static int remove_directory(void **state)
-{
-	char path[320];
-	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-
-	(void)state;
-	for (size_t i = 0; i < MON_ARRAY_COUNT(ends); i++) {
-		(void)snprintf(path, sizeof(path), "%s%s", database_path, ends[i]);
-		(void)unlink(path);
-	}
-	return rmdir(directory);
-}
-
-static int report(struct mon_report_options options, char **text_out, struct mon_error *error)
-{
-	size_t size = 0;
-	FILE *out = open_memstream(text_out, &size);
-	int result;
-
-	assert_non_null(out);
-	memset(error, 0, sizeof(*error));
-	if (!options.path)
-		options.path = database_path;
-	result = mon_report_print(&options, out, error);
-	(void)fclose(out);
-	return result;
-}
-
-static void check_golden(const char *name, struct mon_report_options options)
-{
-	MON_FREE char *text = NULL;
-	MON_FREE char *expected = NULL;
-	struct mon_error error;
-	char path[300];
-
-	if (report(options, &text, &error))
-		fail_msg("%s: %s", name, error.text);
-	(void)snprintf(path, sizeof(path), "tests/golden/report/%s.txt", name);
-	if (getenv("MON_UPDATE_GOLDEN")) {
-		MON_FCLOSE FILE *file = fopen(path, "we");
-
-		assert_non_null(file);
-		(void)fputs(text, file);
-		return;
-	}
-	expected = read_all(path);
-	assert_non_null(expected);
-	assert_string_equal(text, expected);
 }
 
 static void screens_are_as_expected(void **state)
 {
 	(void)state;
 	sqlite3_close(open_fixture());
-	check_golden("default", (struct mon_report_options){0});
-	check_golden("wide", (struct mon_report_options){.wide = true, .all = true});
-	check_golden("head", (struct mon_report_options){.head_only = true});
-	check_golden("json", (struct mon_report_options){.format = MON_REPORT_JSON});
-	check_golden("csv", (struct mon_report_options){.format = MON_REPORT_CSV});
-	check_golden("function", (struct mon_report_options){.function = "call"});
-	check_golden("callers", (struct mon_report_options){.callers = true});
-	check_golden("slowest", (struct mon_report_options){.slowest = 2});
-	check_golden("slowest-csv",
-		     (struct mon_report_options){.slowest = 2, .format = MON_REPORT_CSV});
-	check_golden("since",
-		     (struct mon_report_options){.since_set = true, .since_ns = 500000000});
-	check_golden("run1", (struct mon_report_options){.run = 1});
+	report_golden("default", (struct mon_report_options){0});
+	report_golden("wide", (struct mon_report_options){.wide = true, .all = true});
+	report_golden("head", (struct mon_report_options){.head_only = true});
+	report_golden("json", (struct mon_report_options){.format = MON_REPORT_JSON});
+	report_golden("csv", (struct mon_report_options){.format = MON_REPORT_CSV});
+	report_golden("function", (struct mon_report_options){.function = "call"});
+	report_golden("callers", (struct mon_report_options){.callers = true});
+	report_golden("slowest", (struct mon_report_options){.slowest = 2});
+	report_golden("slowest-csv",
+		      (struct mon_report_options){.slowest = 2, .format = MON_REPORT_CSV});
+	report_golden("since",
+		      (struct mon_report_options){.since_set = true, .since_ns = 500000000});
+	report_golden("run1", (struct mon_report_options){.run = 1});
 }
 
 /* Oldest first, whatever order they were written in; how long is known of the end's only. */
@@ -227,25 +110,25 @@ static void calls_that_never_returned_are_told(void **state)
 	sqlite3 *database = open_fixture();
 
 	(void)state;
-	check_golden("open-none", (struct mon_report_options){.open = true});
-	run_sql(database,
-		"INSERT INTO call VALUES"
-		"(4,27700000000,NULL,NULL,1,NULL,1,0,1,32,NULL,5,6,NULL,NULL,NULL,NULL),"
-		"(5,3000000000,NULL,NULL,2,1,1,1,1,8,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
-		"(6,4000000000,NULL,NULL,1,NULL,1,0,1,16,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
-		"(7,5000000000,NULL,NULL,1,NULL,1,0,1,4,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
-		"(8,6000000000,NULL,NULL,1,NULL,1,0,1,2,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
-		"(9,7000000000,NULL,NULL,3,NULL,1,0,1,1,NULL,NULL,NULL,NULL,NULL,NULL,NULL);"
-		"INSERT INTO batch VALUES(2,3,4,9,3000000000,27700000000);"
-		"INSERT INTO ledger VALUES(1,6,1,NULL,NULL),(2,8,1,NULL,NULL),(1,8,2,NULL,NULL),"
-		" (1,7,1,NULL,NULL),(1,15,70,NULL,NULL)");
+	report_golden("open-none", (struct mon_report_options){.open = true});
+	report_sql(database,
+		   "INSERT INTO call VALUES"
+		   "(4,27700000000,NULL,NULL,1,NULL,1,0,1,32,NULL,5,6,NULL,NULL,NULL,NULL),"
+		   "(5,3000000000,NULL,NULL,2,1,1,1,1,8,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		   "(6,4000000000,NULL,NULL,1,NULL,1,0,1,16,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		   "(7,5000000000,NULL,NULL,1,NULL,1,0,1,4,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		   "(8,6000000000,NULL,NULL,1,NULL,1,0,1,2,NULL,NULL,NULL,NULL,NULL,NULL,NULL),"
+		   "(9,7000000000,NULL,NULL,3,NULL,1,0,1,1,NULL,NULL,NULL,NULL,NULL,NULL,NULL);"
+		   "INSERT INTO batch VALUES(2,3,4,9,3000000000,27700000000);"
+		   "INSERT INTO ledger VALUES(1,6,1,NULL,NULL),(2,8,1,NULL,NULL),(1,8,2,NULL,NULL),"
+		   " (1,7,1,NULL,NULL),(1,15,70,NULL,NULL)");
 	sqlite3_close(database);
-	check_golden("open", (struct mon_report_options){.open = true});
-	check_golden("open-csv",
-		     (struct mon_report_options){.open = true, .format = MON_REPORT_CSV});
-	check_golden("open-function", (struct mon_report_options){
-					      .open = true, .function = "lookup()", .wide = true});
-	check_golden("open-head", (struct mon_report_options){.head_only = true});
+	report_golden("open", (struct mon_report_options){.open = true});
+	report_golden("open-csv",
+		      (struct mon_report_options){.open = true, .format = MON_REPORT_CSV});
+	report_golden("open-function", (struct mon_report_options){
+					       .open = true, .function = "lookup()", .wide = true});
+	report_golden("open-head", (struct mon_report_options){.head_only = true});
 }
 
 static void function_is_found_by_any_of_its_names(void **state)
@@ -259,20 +142,21 @@ static void function_is_found_by_any_of_its_names(void **state)
 	for (size_t i = 0; i < MON_ARRAY_COUNT(names); i++) {
 		MON_FREE char *text = NULL;
 
-		assert_int_equal(
-			report((struct mon_report_options){.function = names[i]}, &text, &error),
-			0);
+		assert_int_equal(report_text((struct mon_report_options){.function = names[i]},
+					     &text, &error),
+				 0);
 		assert_non_null(strstr(text, "function  lookup()\nsymbol    _Z6lookupv"));
 	}
 
 	MON_FREE char *text = NULL;
 	MON_FREE char *none = NULL;
 
-	assert_int_equal(report((struct mon_report_options){.function = "small*"}, &text, &error),
-			 -ENOENT);
+	assert_int_equal(
+		report_text((struct mon_report_options){.function = "small*"}, &text, &error),
+		-ENOENT);
 	assert_int_equal(error.exit_code, MON_EXIT_NO_MATCH);
 	assert_non_null(strstr(error.text, "9 functions match"));
-	assert_int_equal(report((struct mon_report_options){.function = "nix"}, &none, &error),
+	assert_int_equal(report_text((struct mon_report_options){.function = "nix"}, &none, &error),
 			 -ENOENT);
 	assert_non_null(strstr(error.text, "no function nix"));
 }
@@ -282,8 +166,8 @@ static void expect_error(const char *path, uint32_t run, enum mon_exit exit_code
 	MON_FREE char *text = NULL;
 	struct mon_error error;
 
-	assert_true(report((struct mon_report_options){.path = path, .run = run}, &text, &error) <
-		    0);
+	assert_true(report_text((struct mon_report_options){.path = path, .run = run}, &text,
+				&error) < 0);
 	if (error.exit_code != exit_code || !strstr(error.text, part))
 		fail_msg("exit %d: %s", error.exit_code, error.text);
 	assert_string_equal(text, "");
@@ -298,12 +182,12 @@ static void what_cannot_be_read_is_said(void **state)
 	expect_error("/dev/null", 0, MON_EXIT_UNAVAILABLE, "is not a file");
 	expect_error("Makefile", 0, MON_EXIT_UNAVAILABLE, "not a database of monbpf");
 	expect_error(NULL, 2, MON_EXIT_NO_MATCH, "--run 3  redis-server");
-	run_sql(database, "PRAGMA user_version=2");
+	report_sql(database, "PRAGMA user_version=2");
 	expect_error(NULL, 0, MON_EXIT_UNAVAILABLE, "newer");
-	run_sql(database, "PRAGMA application_id=7");
+	report_sql(database, "PRAGMA application_id=7");
 	expect_error(NULL, 0, MON_EXIT_UNAVAILABLE, "not a database of monbpf");
 	sqlite3_close(database);
-	sqlite3_close(open_empty());
+	sqlite3_close(report_database());
 	expect_error(NULL, 0, MON_EXIT_NO_MATCH, "no run yet");
 }
 
@@ -313,7 +197,8 @@ static void hostile_values_do_no_harm(void **state)
 	sqlite3 *database = open_fixture();
 
 	(void)state;
-	run_sql(database,
+	report_sql(
+		database,
 		"UPDATE function_total SET calls='many', total_ns=x'00ff', armed_ns=1,"
 		" wanted_ns=9223372036854775807, max_ns=-5, histogram=zeroblob(3000000);"
 		"UPDATE function SET name=x'ff1b5b', note='n\"o,' || char(10) || char(27),"
@@ -336,7 +221,7 @@ static void hostile_values_do_no_harm(void **state)
 		MON_FREE char *text = NULL;
 		struct mon_error error;
 
-		(void)report(options, &text, &error);
+		(void)report_text(options, &text, &error);
 		assert_null(strchr(text, '\033'));
 		if (options.format == MON_REPORT_JSON)
 			assert_null(strchr(text, '\xff'));
@@ -371,18 +256,18 @@ static void captured_texts_are_shown(void **state)
 	sqlite3 *database = open_fixture();
 
 	(void)state;
-	run_sql(database, "INSERT INTO call_text VALUES(1,1,9,x'1b5b33316d7265640a'),"
-			  "(1,2,80000000,x'636166c3a9'),(2,1,NULL,x''),(2,2,-1,x'00ff'),"
-			  "(2,3,0,x'')");
+	report_sql(database, "INSERT INTO call_text VALUES(1,1,9,x'1b5b33316d7265640a'),"
+			     "(1,2,80000000,x'636166c3a9'),(2,1,NULL,x''),(2,2,-1,x'00ff'),"
+			     "(2,3,0,x'')");
 	sqlite3_close(database);
 	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
 		MON_FREE char *text = NULL;
 		struct mon_error error;
 
-		assert_int_equal(report((struct mon_report_options){.slowest = 3,
-								    .wide = true,
-								    .format = cases[i].format},
-					&text, &error),
+		assert_int_equal(report_text((struct mon_report_options){.slowest = 3,
+									 .wide = true,
+									 .format = cases[i].format},
+					     &text, &error),
 				 0);
 		for (size_t part = 0; cases[i].parts[part]; part++)
 			if (!strstr(text, cases[i].parts[part]))
@@ -399,13 +284,13 @@ static void captured_texts_are_not_cut_in_json(void **state)
 	size_t escapes = 0;
 
 	(void)state;
-	run_sql(database, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE "
-			  "i<9) INSERT INTO call_text SELECT 1,i,NULL,"
-			  "CAST(replace(hex(zeroblob(2048/2)),'0',char(27)) AS BLOB) FROM n");
+	report_sql(database, "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE "
+			     "i<9) INSERT INTO call_text SELECT 1,i,NULL,"
+			     "CAST(replace(hex(zeroblob(2048/2)),'0',char(27)) AS BLOB) FROM n");
 	sqlite3_close(database);
 	assert_int_equal(
-		report((struct mon_report_options){.slowest = 1, .format = MON_REPORT_JSON}, &text,
-		       &error),
+		report_text((struct mon_report_options){.slowest = 1, .format = MON_REPORT_JSON},
+			    &text, &error),
 		0);
 	for (const char *at = text; (at = strstr(at, "\\u001b")); at++)
 		escapes++;
@@ -422,14 +307,14 @@ static void open_ledger_is_said_after_the_end_only(void **state)
 	struct mon_error error;
 
 	(void)state;
-	run_sql(database, "UPDATE ledger SET count=count-1 WHERE function_id=2");
-	assert_int_equal(report((struct mon_report_options){0}, &ended, &error), 0);
+	report_sql(database, "UPDATE ledger SET count=count-1 WHERE function_id=2");
+	assert_int_equal(report_text((struct mon_report_options){0}, &ended, &error), 0);
 	assert_non_null(strstr(ended, "the ledger does not close: lookup() was called 6,043,260"));
 	assert_true(asprintf(&sql, "UPDATE run SET ended_ns=NULL, started_wall_ns=%" PRId64,
 			     mon_clock_wall() - 30000000000) > 0);
-	run_sql(database, sql);
+	report_sql(database, sql);
 	sqlite3_close(database);
-	assert_int_equal(report((struct mon_report_options){0}, &running, &error), 0);
+	assert_int_equal(report_text((struct mon_report_options){0}, &running, &error), 0);
 	assert_null(strstr(running, "does not close"));
 	assert_non_null(strstr(running, "still running"));
 }
@@ -450,16 +335,16 @@ static void a_further_part_says_where_the_earlier_rows_are(void **state)
 	struct mon_error error;
 
 	(void)state;
-	assert_int_equal(report((struct mon_report_options){0}, &first, &error), 0);
+	assert_int_equal(report_text((struct mon_report_options){0}, &first, &error), 0);
 	assert_null(strstr(first, "earlier rows"));
-	run_sql(database, "UPDATE run SET part=2");
+	report_sql(database, "UPDATE run SET part=2");
 	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
 		MON_FREE char *text = NULL, *sql = NULL;
 
 		assert_true(asprintf(&sql, "INSERT OR REPLACE INTO meta VALUES('earlier_part',%s)",
 				     cases[i].value) > 0);
-		run_sql(database, sql);
-		assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
+		report_sql(database, sql);
+		assert_int_equal(report_text((struct mon_report_options){0}, &text, &error), 0);
 		assert_non_null(strstr(text, cases[i].expected));
 	}
 	sqlite3_close(database);
@@ -472,25 +357,34 @@ static void a_killed_run_is_told_from_a_running_one(void **state)
 	MON_FREE char *lock_path = NULL;
 	MON_FREE char *running = NULL;
 	MON_FREE char *killed = NULL;
+	MON_FREE char *lately = NULL;
+	MON_FREE char *sql = NULL;
 	MON_FREE char *followed = NULL;
 	struct mon_error error;
 	MON_CLOSE int lock = -1;
 
 	(void)state;
-	run_sql(database, "UPDATE run SET ended_ns=NULL"); /* long ago */
-	assert_true(asprintf(&lock_path, "%s-lock", database_path) > 0);
+	report_sql(database, "UPDATE run SET ended_ns=NULL"); /* long ago */
+	assert_true(asprintf(&lock_path, "%s-lock", report_path) > 0);
 	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_true(lock >= 0);
 	assert_int_equal(flock(lock, LOCK_EX), 0);
-	assert_int_equal(report((struct mon_report_options){0}, &running, &error), 0);
+	assert_int_equal(report_text((struct mon_report_options){0}, &running, &error), 0);
 	assert_non_null(strstr(running, "still running"));
 	assert_int_equal(flock(lock, LOCK_UN), 0);
-	assert_int_equal(report((struct mon_report_options){0}, &killed, &error), 0);
-	assert_non_null(strstr(killed, "incomplete: its end was never written"));
+	assert_int_equal(report_text((struct mon_report_options){0}, &killed, &error), 0);
+	assert_non_null(strstr(killed, "incomplete: its monitor was killed"));
+	/* However lately it wrote; and one may look who may not write. */
+	assert_true(asprintf(&sql, "UPDATE run SET started_wall_ns=%" PRId64 " WHERE id=3",
+			     mon_clock_wall() - 30000000000) > 0);
+	report_sql(database, sql);
+	assert_int_equal(fchmod(lock, 0444), 0);
+	assert_int_equal(report_text((struct mon_report_options){0}, &lately, &error), 0);
+	assert_non_null(strstr(lately, "incomplete: its monitor was killed"));
 	assert_int_equal(flock(lock, LOCK_EX), 0);
-	run_sql(database, "INSERT INTO run(id,uuid,part,started_mono_ns,started_wall_ns)"
-			  " VALUES(99,'later',0,0,0)");
-	assert_int_equal(report((struct mon_report_options){.run = 1}, &followed, &error), 0);
+	report_sql(database, "INSERT INTO run(id,uuid,part,started_mono_ns,started_wall_ns)"
+			     " VALUES(99,'later',0,0,0)");
+	assert_int_equal(report_text((struct mon_report_options){.run = 1}, &followed, &error), 0);
 	assert_non_null(strstr(followed, "incomplete: its end was never written"));
 	sqlite3_close(database);
 	assert_int_equal(unlink(lock_path), 0);
@@ -506,15 +400,19 @@ static void estimated_times(void **state)
 	struct mon_error error;
 
 	(void)state;
-	run_sql(database, "UPDATE function_total SET estimated=1, self_ns=NULL WHERE function_id=1;"
-			  "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
-	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
+	report_sql(database,
+		   "UPDATE function_total SET estimated=1, self_ns=NULL WHERE function_id=1;"
+		   "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
+	assert_int_equal(report_text((struct mon_report_options){.all = true}, &text, &error), 0);
 	assert_non_null(strstr(text, "2,943,600   98,120   ~13.1s        -  ~4.45us"));
-	assert_non_null(strstr(text, "\n~ times: estimated from the sampled calls"));
-	assert_int_equal(report((struct mon_report_options){.callers = true}, &callers, &error), 0);
+	assert_non_null(strstr(text, "\n~ estimates: only sampled calls were followed to their "
+				     "return\n"));
+	assert_int_equal(
+		report_text((struct mon_report_options){.callers = true}, &callers, &error), 0);
 	assert_non_null(strstr(callers, "\n?       lookup()"));
 	assert_int_equal(
-		report((struct mon_report_options){.format = MON_REPORT_JSON}, &json, &error), 0);
+		report_text((struct mon_report_options){.format = MON_REPORT_JSON}, &json, &error),
+		0);
 	assert_non_null(strstr(json, "\"self_ns\": null"));
 	assert_non_null(strstr(json, "\"times_estimated\": true"));
 	sqlite3_close(database);
@@ -529,10 +427,10 @@ static void a_file_of_before(void **state)
 	struct mon_error error;
 
 	(void)state;
-	assert_int_equal(report((struct mon_report_options){0}, &text, &error), 0);
-	run_sql(database, "DROP VIEW functions; DROP VIEW unbalanced;"
-			  "ALTER TABLE function_total DROP COLUMN estimated");
-	assert_int_equal(report((struct mon_report_options){0}, &old, &error), 0);
+	assert_int_equal(report_text((struct mon_report_options){0}, &text, &error), 0);
+	report_sql(database, "DROP VIEW functions; DROP VIEW unbalanced;"
+			     "ALTER TABLE function_total DROP COLUMN estimated");
+	assert_int_equal(report_text((struct mon_report_options){0}, &old, &error), 0);
 	assert_string_equal(old, text);
 	sqlite3_close(database);
 }
@@ -544,20 +442,20 @@ static void reads_while_another_writes(void **state)
 	struct mon_error error;
 
 	(void)state;
-	run_sql(database, "PRAGMA journal_mode=WAL");
-	run_sql(database, "UPDATE function_total SET calls=77 WHERE function_id=3");
-	run_sql(database,
-		"BEGIN IMMEDIATE; UPDATE function_total SET calls=78 WHERE function_id=3");
-	assert_int_equal(report((struct mon_report_options){.all = true}, &text, &error), 0);
+	report_sql(database, "PRAGMA journal_mode=WAL");
+	report_sql(database, "UPDATE function_total SET calls=77 WHERE function_id=3");
+	report_sql(database,
+		   "BEGIN IMMEDIATE; UPDATE function_total SET calls=78 WHERE function_id=3");
+	assert_int_equal(report_text((struct mon_report_options){.all = true}, &text, &error), 0);
 	assert_non_null(strstr(text, "  77  "));
-	run_sql(database, "COMMIT; PRAGMA journal_mode=DELETE");
+	report_sql(database, "COMMIT; PRAGMA journal_mode=DELETE");
 	sqlite3_close(database);
 }
 
 static void L03_full_output_is_an_error(void **state)
 {
 	MON_FCLOSE FILE *full = fopen("/dev/full", "we");
-	struct mon_report_options options = {.path = database_path};
+	struct mon_report_options options = {.path = report_path};
 	struct mon_error error = {0};
 
 	(void)state;
@@ -626,7 +524,8 @@ static void ways_are_summed_by_name(void **state)
 	const struct mon_symbolizing symbolizing = {.name = name_place, .context = &asked};
 
 	(void)state;
-	run_sql(database,
+	report_sql(
+		database,
 		"INSERT INTO stack VALUES"
 		"(1,3,x'" FRAME("01", "0002") FRAME("01", "0001") FRAME(
 			"02",
@@ -662,18 +561,18 @@ static void ways_are_summed_by_name(void **state)
 												     "NULL,NULL,NULL,NULL,NULL,NULL FROM n;"
 												     "UPDATE batch SET last_call=9;"
 												     "INSERT INTO call_stack VALUES(1,1),(2,2),(3,3),(4,4),(5,5),(6,6),(7,6),(8,7)");
-	check_golden("stacks",
-		     (struct mon_report_options){.stacks = true, .symbolizing = &symbolizing});
-	check_golden("stacks-json", (struct mon_report_options){.stacks = true,
-								.format = MON_REPORT_JSON,
-								.symbolizing = &symbolizing});
-	check_golden("folded", (struct mon_report_options){.folded = MON_FOLDED_CALLS,
-							   .symbolizing = &symbolizing});
-	check_golden("folded-time", (struct mon_report_options){.folded = MON_FOLDED_TIME,
-								.function = "call",
-								.symbolizing = &symbolizing});
+	report_golden("stacks",
+		      (struct mon_report_options){.stacks = true, .symbolizing = &symbolizing});
+	report_golden("stacks-json", (struct mon_report_options){.stacks = true,
+								 .format = MON_REPORT_JSON,
+								 .symbolizing = &symbolizing});
+	report_golden("folded", (struct mon_report_options){.folded = MON_FOLDED_CALLS,
+							    .symbolizing = &symbolizing});
+	report_golden("folded-time", (struct mon_report_options){.folded = MON_FOLDED_TIME,
+								 .function = "call",
+								 .symbolizing = &symbolizing});
 	assert_true(asked > 0);
-	check_golden("folded-unnamed", (struct mon_report_options){.folded = MON_FOLDED_CALLS});
+	report_golden("folded-unnamed", (struct mon_report_options){.folded = MON_FOLDED_CALLS});
 	assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
 
@@ -685,13 +584,14 @@ static void a_run_without_stacks_says_so(void **state)
 
 	(void)state;
 	assert_int_equal(
-		report((struct mon_report_options){.folded = MON_FOLDED_CALLS}, &text, &error),
+		report_text((struct mon_report_options){.folded = MON_FOLDED_CALLS}, &text, &error),
 		-ENOENT);
 	assert_int_equal(error.exit_code, MON_EXIT_NO_MATCH);
 	assert_non_null(strstr(error.text, "has no stacks"));
 	assert_string_equal(text, "");
 	free(text);
-	assert_int_equal(report((struct mon_report_options){.stacks = true}, &text, &error), 0);
+	assert_int_equal(report_text((struct mon_report_options){.stacks = true}, &text, &error),
+			 0);
 	assert_non_null(strstr(text, "no stacks: monbpf attach --stack keeps them"));
 	assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
@@ -699,7 +599,7 @@ static void a_run_without_stacks_says_so(void **state)
 /* Each ```sql block of docs/schema.md runs on the fixture. */
 static void documented_queries_run(void **state)
 {
-	MON_FREE char *text = read_all("docs/schema.md");
+	MON_FREE char *text = report_file("docs/schema.md");
 	sqlite3 *database = open_fixture();
 	unsigned blocks = 0;
 
@@ -710,7 +610,7 @@ static void documented_queries_run(void **state)
 
 		assert_non_null(end);
 		*end = '\0';
-		run_sql(database, at);
+		report_sql(database, at);
 		at = end + 3;
 		blocks++;
 	}
@@ -741,5 +641,5 @@ int main(void)
 		cmocka_unit_test(documented_queries_run),
 	};
 
-	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+	return cmocka_run_group_tests(tests, report_setup, report_teardown);
 }

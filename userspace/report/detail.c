@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "report/captured.h"
+#include "report/estimate.h"
 #include "report/export.h"
 
 #include <errno.h>
@@ -114,6 +115,22 @@ int mon_detail_prepare_calls(struct mon_report *report, const char *sql, int64_t
 
 /* --- callers ---------------------------------------------------------------------------- */
 
+static const struct mon_function_row *find_function(const struct mon_report *report, int64_t id)
+{
+	for (size_t i = 0; i < report->functions.count; i++)
+		if (report->functions.rows[i].id == id)
+			return &report->functions.rows[i];
+	return NULL;
+}
+
+/* Kept calls stand for those of the time that their function was armed; this, for all. */
+static uint64_t scaled(const struct mon_function_row *row, sqlite3_stmt *statement, int column)
+{
+	uint64_t value = mon_query_count(statement, column);
+
+	return row ? mon_estimate_scale(row, value) : value;
+}
+
 static int callers_table(struct mon_report *report, struct mon_table **table_out,
 			 struct mon_error *error)
 {
@@ -121,9 +138,9 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 		"SELECT CASE WHEN c.flags & 128 THEN '?' ELSE p.name END, f.name, count(*),"
 		" sum(c.weight), sum(c.duration_ns * c.weight),"
 		" CASE WHEN count(c.child_ns) = count(c.duration_ns) THEN"
-		" sum((c.duration_ns - c.child_ns) * c.weight) END, max(c.duration_ns)" MON_DETAIL_CALLS_OF_RUN
-		" GROUP BY c.caller_id, c.flags & 128, c.function_id"
-		" ORDER BY 5 DESC, 4 DESC, 1, 2";
+		" sum((c.duration_ns - c.child_ns) * c.weight) END, max(c.duration_ns),"
+		" c.function_id" MON_DETAIL_CALLS_OF_RUN
+		" GROUP BY c.caller_id, c.flags & 128, c.function_id";
 	enum { CALLER, FUNCTION, KEPT, CALLS, TOTAL, SELF, MAX };
 	static const struct mon_column columns[] = {
 		[CALLER] = {"CALLER", "caller", MON_CELL_TEXT, false},
@@ -134,6 +151,7 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 		[SELF] = {"SELF", "self_ns_estimated", MON_CELL_NS, false},
 		[MAX] = {"MAX", "max_ns_kept", MON_CELL_NS, false},
 	};
+	static const size_t order[] = {TOTAL, CALLS, CALLER, FUNCTION};
 	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	int result = table ? mon_detail_prepare_calls(report, sql, 0, 3, &statement, error)
@@ -142,24 +160,29 @@ static int callers_table(struct mon_report *report, struct mon_table **table_out
 	if (result)
 		return result;
 	while ((result = mon_query_step(statement, error)) > 0) {
-		bool sampled = mon_query_count(statement, 2) != mon_query_count(statement, 3);
+		const struct mon_function_row *row =
+			find_function(report, sqlite3_column_int64(statement, 7));
+		bool estimate = mon_query_count(statement, 2) != mon_query_count(statement, 3) ||
+				(row && mon_estimate_is_scaled(row));
 
 		mon_table_row(table);
 		if (!mon_query_is_null(statement, 0))
 			mon_table_text(table, CALLER, mon_query_text(statement, 0));
 		mon_table_text(table, FUNCTION, mon_query_text(statement, 1));
 		mon_table_number(table, KEPT, mon_query_count(statement, 2));
-		mon_table_estimate(table, CALLS, mon_query_count(statement, 3), sampled);
+		mon_table_estimate(table, CALLS, scaled(row, statement, 3), estimate);
 		if (!mon_query_is_null(statement, 4)) {
-			mon_table_estimate(table, TOTAL, mon_query_count(statement, 4), sampled);
+			mon_table_estimate(table, TOTAL, scaled(row, statement, 4), estimate);
 			if (!mon_query_is_null(statement, 5))
-				mon_table_estimate(table, SELF, mon_query_count(statement, 5),
-						   sampled);
+				mon_table_estimate(table, SELF, scaled(row, statement, 5),
+						   estimate);
 			mon_table_number(table, MAX, mon_query_count(statement, 6));
 		}
 	}
 	if (result == 0 && mon_table_failed(table))
 		result = out_of_memory(error);
+	if (result == 0)
+		mon_table_sort(table, order, MON_ARRAY_COUNT(order));
 	if (result == 0)
 		*table_out = TAKE_PTR(table);
 	return result;
@@ -190,7 +213,7 @@ int mon_detail_callers(struct mon_report *report, struct mon_error *error)
 	if (!options->all && mon_table_rows(table) > 20)
 		(void)fprintf(report->out, "%zu more: --all\n", mon_table_rows(table) - 20);
 	(void)fputs("caller -: no watched function around it, ?: not known. ~: estimated from "
-		    "sampled calls\n",
+		    "kept calls\n",
 		    report->out);
 	return 0;
 }
@@ -213,7 +236,8 @@ void mon_detail_arguments(sqlite3_stmt *statement, int first, char *buffer, size
 int mon_detail_slowest(struct mon_report *report, struct mon_error *error)
 {
 	static const char sql[] =
-		"SELECT c.start_ns, c.duration_ns, c.duration_ns - c.child_ns, f.name, p.name,"
+		"SELECT c.start_ns, c.duration_ns, c.duration_ns - c.child_ns, f.name,"
+		" CASE WHEN c.flags & 128 THEN '?' ELSE p.name END,"
 		" t.pid, t.tid, t.comm, c.depth, c.weight, c.flags, c.ret,"
 		" c.arg1, c.arg2, c.arg3, c.arg4, c.arg5, c.arg6, c.id" MON_DETAIL_CALLS_OF_RUN
 		" AND c.duration_ns IS NOT NULL ORDER BY c.duration_ns DESC, c.id LIMIT ?4";
@@ -366,7 +390,9 @@ static unsigned line_of(unsigned bucket, unsigned step)
 
 static void draw_histogram(const struct mon_report *report, const uint64_t *counts)
 {
+	const struct mon_function_row *row = report->selected;
 	uint64_t lines[MON_HISTOGRAM_BUCKETS] = {0}, most = 1;
+	bool estimate = mon_estimate_of_returns(row);
 	unsigned first = 0, last = 0, step = 1;
 	bool any = false;
 
@@ -392,12 +418,15 @@ static void draw_histogram(const struct mon_report *report, const uint64_t *coun
 		int bar = (int)(share * HISTOGRAM_BAR_WIDTH + 0.5);
 		char from[32], count[32];
 
+		count[0] = '~';
+		(void)mon_format_count(count + estimate, sizeof(count) - 1,
+				       mon_estimate_sum(row, lines[line]));
 		if (lines[line] && bar == 0)
 			bar = 1;
 		(void)fprintf(report->out, "%16s  %12s%s%.*s\n",
 			      mon_format_ns(from, sizeof(from), mon_histogram_lower_ns(bucket)),
-			      mon_format_count(count, sizeof(count), lines[line]), bar ? "  " : "",
-			      bar, "##################################################");
+			      count, bar ? "  " : "", bar,
+			      "##################################################");
 	}
 }
 
@@ -405,42 +434,53 @@ static int print_intervals(struct mon_report *report, struct mon_error *error)
 {
 	static const char sql[] = "SELECT count(*), min(start_ns), max(start_ns + length_ns)"
 				  " FROM function_interval WHERE function_id = ?1";
+	/* Of one that was armed for a share of the time, the rate while it was; a twentieth of the
+	 * interval at least, in less there are too few calls to tell. */
 	static const char busiest_sql[] =
-		"SELECT start_ns, calls * 1000000000.0 / max(length_ns, 1) FROM function_interval"
-		" WHERE function_id = ?1 ORDER BY 2 DESC LIMIT 1";
-	const int64_t id[] = {report->selected->id};
+		"SELECT start_ns, CAST(calls * 1000000000.0 * ?3 / armed_or_length AS INTEGER)"
+		" FROM (SELECT *, max(CASE WHEN ?2 THEN armed_ns ELSE length_ns END, 1)"
+		"  AS armed_or_length FROM function_interval WHERE function_id = ?1"
+		"  AND (NOT ?2 OR armed_ns * 20 >= length_ns)) ORDER BY 2 DESC LIMIT 1";
+	const struct mon_function_row *row = report->selected;
+	const int64_t id[] = {row->id, mon_estimate_is_scaled(row)};
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	MON_STATEMENT sqlite3_stmt *busiest = NULL;
 	char text[4][32];
 	int result = mon_query_prepare(report->database, sql, id, 1, &statement, error);
 
 	if (result == 0)
-		result = mon_query_prepare(report->database, busiest_sql, id, 1, &busiest, error);
+		result = mon_query_prepare(report->database, busiest_sql, id, 2, &busiest, error);
 	if (result)
 		return result;
+	(void)sqlite3_bind_double(busiest, 3, mon_estimate_slowdown(row));
 	result = mon_query_step(statement, error);
 	if (result < 0 || mon_query_count(statement, 0) == 0)
 		return result < 0 ? result : 0;
 	result = mon_query_step(busiest, error);
 	if (result < 0)
 		return result;
-	(void)fprintf(report->out,
-		      "\nactive in %s intervals between %s and %s; busiest at %s: %s calls/s\n",
+	(void)fprintf(report->out, "\nactive in %s intervals between %s and %s",
 		      mon_format_count(text[0], 32, mon_query_count(statement, 0)),
 		      mon_format_ns(text[1], 32, mon_query_count(statement, 1)),
-		      mon_format_ns(text[2], 32, mon_query_count(statement, 2)),
-		      mon_format_ns(text[3], 32, mon_query_count(busiest, 0)),
-		      mon_format_count((char[32]){0}, 32, mon_query_count(busiest, 1)));
+		      mon_format_ns(text[2], 32, mon_query_count(statement, 2)));
+	/* What lies below the mean is no peak: the intervals are not all there. */
+	if (result > 0 && mon_query_count(busiest, 1) >= mon_estimate_rate(row))
+		(void)fprintf(report->out, "; busiest at %s: %s%s calls/s",
+			      mon_format_ns(text[3], 32, mon_query_count(busiest, 0)),
+			      mon_estimate_is_scaled(row) ? "~" : "",
+			      mon_format_count(text[0], 32, mon_query_count(busiest, 1)));
+	(void)fputc('\n', report->out);
 	return 0;
 }
 
-static int histogram_table(const uint64_t *counts, struct mon_table **table_out,
-			   struct mon_error *error)
+static int histogram_table(const struct mon_function_row *row, const uint64_t *counts,
+			   struct mon_table **table_out, struct mon_error *error)
 {
 	static const struct mon_column columns[] = {
 		{NULL, "from_ns", MON_CELL_COUNT, false},
 		{NULL, "to_ns", MON_CELL_COUNT, false}, /* null: no upper bound */
 		{NULL, "calls", MON_CELL_COUNT, false},
+		{NULL, "calls_estimated", MON_CELL_COUNT, false},
 	};
 	MON_TABLE struct mon_table *table = mon_table_new(columns, MON_ARRAY_COUNT(columns));
 
@@ -454,6 +494,7 @@ static int histogram_table(const uint64_t *counts, struct mon_table **table_out,
 		if (mon_histogram_upper_ns(i) != UINT64_MAX)
 			mon_table_number(table, 1, mon_histogram_upper_ns(i));
 		mon_table_number(table, 2, counts[i]);
+		mon_table_number(table, 3, mon_estimate_sum(row, counts[i]));
 	}
 	if (mon_table_failed(table))
 		return out_of_memory(error);
@@ -464,6 +505,7 @@ static int histogram_table(const uint64_t *counts, struct mon_table **table_out,
 static void print_facts(const struct mon_report *report)
 {
 	const struct mon_function_row *row = report->selected;
+	const char *scaled_mark = mon_estimate_is_scaled(row) ? "~" : "";
 	FILE *out = report->out;
 	char text[32];
 
@@ -479,12 +521,13 @@ static void print_facts(const struct mon_report *report)
 	(void)fprintf(out, "mode      %s\n", MON_ESCAPED(row->mode));
 	if (row->note[0])
 		(void)fprintf(out, "note      %s\n", MON_ESCAPED(row->note));
-	(void)fprintf(out, "calls     %s%s (%s/s)", mon_report_is_estimate(row) ? "~" : "",
-		      mon_format_count(text, sizeof(text), mon_report_scaled(row, row->calls)),
-		      mon_format_count((char[32]){0}, 32, mon_report_rate(row)));
+	(void)fprintf(out, "calls     %s%s (%s%s/s)", scaled_mark,
+		      mon_format_count(text, sizeof(text), mon_estimate_calls(row)), scaled_mark,
+		      mon_format_count((char[32]){0}, 32, mon_estimate_rate(row)));
 	if (row->has_failed)
-		(void)fprintf(out, ", %s failed",
-			      mon_format_count(text, sizeof(text), row->failed));
+		(void)fprintf(
+			out, ", %s%s failed", mon_estimate_of_returns(row) ? "~" : "",
+			mon_format_count(text, sizeof(text), mon_estimate_sum(row, row->failed)));
 	(void)fprintf(out, ", %s kept", mon_format_count(text, sizeof(text), row->stored));
 	(void)fprintf(out, ", %s lost\n", mon_format_count(text, sizeof(text), row->lost));
 	if (!row->returns) {
@@ -497,8 +540,8 @@ static void print_facts(const struct mon_report *report)
 		bool known;
 		uint64_t ns;
 	} times[] = {
-		{"total", true, mon_report_scaled(row, row->total_ns)},
-		{"self", !row->self_unknown, mon_report_scaled(row, row->self_ns)},
+		{"total", true, mon_estimate_sum(row, row->total_ns)},
+		{"self", !row->self_unknown, mon_estimate_sum(row, row->self_ns)},
 		{"mean", true, row->total_ns / row->returns},
 		{"min", row->has_min, row->min_ns},
 		{"p50", row->has_quantiles, row->p50_ns},
@@ -507,12 +550,13 @@ static void print_facts(const struct mon_report *report)
 		{"max", true, row->max_ns},
 	};
 
+	const char *sums_mark = mon_estimate_of_returns(row) ? "~" : "";
+
 	(void)fputs("time     ", out);
 	for (size_t i = 0; i < MON_ARRAY_COUNT(times); i++) {
 		if (times[i].known)
 			(void)fprintf(out, " %s %s%s", times[i].name,
-				      row->estimated || (i < 2 && mon_report_is_estimate(row)) ? "~"
-											       : "",
+				      row->estimated || i < 2 ? sums_mark : "",
 				      mon_format_ns(text, sizeof(text), times[i].ns));
 	}
 	(void)fputc('\n', out);
@@ -525,7 +569,7 @@ int mon_detail_function(struct mon_report *report, struct mon_error *error)
 	int result = load_histogram(report, counts, error);
 
 	if (result == 0)
-		result = histogram_table(counts, &histogram, error);
+		result = histogram_table(report->selected, counts, &histogram, error);
 	if (result)
 		return result;
 	if (report->options->format == MON_REPORT_CSV) {
@@ -538,6 +582,7 @@ int mon_detail_function(struct mon_report *report, struct mon_error *error)
 		return mon_detail_callers(report, error);
 	}
 	print_facts(report);
+	mon_report_print_marks(report);
 	draw_histogram(report, counts);
 	result = print_intervals(report, error);
 	if (result)

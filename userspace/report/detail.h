@@ -19,15 +19,21 @@ struct mon_report {
 	const struct mon_function_row *selected; /* --function, or NULL: all */
 	uint64_t cut_ns;			 /* with --since: what ends later counts */
 	uint64_t from_ns;			 /* start of the first interval that counts */
+	enum mon_lock lock;
 	FILE *out;
 };
 
 #define MON_REPORT_SLOWEST_MAX 100000
 
-/* value * wanted / armed, and whether that is an estimate. */
-uint64_t mon_report_scaled(const struct mon_function_row *row, uint64_t value);
-bool mon_report_is_estimate(const struct mon_function_row *row);
-uint64_t mon_report_rate(const struct mon_function_row *row); /* calls a second while armed */
+/* report/head.c */
+void mon_report_print_head(const struct mon_report *report);
+/* Totals are committed each second, kept calls with their batch: these may be there first. */
+bool mon_report_has_totals(const struct mon_report *report);
+
+/* Was a function that is shown armed a share of the time? */
+bool mon_report_any_scaled(const struct mon_report *report);
+/* A line for each reason that something is marked with ~. */
+void mon_report_print_marks(const struct mon_report *report);
 
 /* Finds options->function: exact name, symbol or alias, else a glob. -ENOENT lists what there is.
  */

@@ -95,7 +95,8 @@ static int fill_table(struct mon_report *report, bool any, struct mon_table *tab
 		      struct mon_error *error)
 {
 	static const char sql[] =
-		"SELECT c.start_ns, f.name, p.name, t.pid, t.tid, t.comm, c.depth, c.weight,"
+		"SELECT c.start_ns, f.name, CASE WHEN c.flags & 128 THEN '?' ELSE p.name END,"
+		" t.pid, t.tid, t.comm, c.depth, c.weight,"
 		" c.flags, c.id, c.arg1, c.arg2, c.arg3, c.arg4, c.arg5, "
 		"c.arg6" MON_DETAIL_CALLS_OF_RUN
 		" AND c.flags & 62 ORDER BY c.start_ns, c.id LIMIT ?4"; /* but entries only */

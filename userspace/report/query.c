@@ -7,19 +7,22 @@
 #include "report/query.h"
 
 #include "base/text.h"
+#include "report/estimate.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 2000
 #define VALUE_BYTES_MAX (16 << 20)
 #define TEXT_BYTES_MAX 4000
 #define RUNS_LISTED 20
+#define QUANTILE_CALLS_MIN 500 /* sampled ones; of fewer, the tail is chance */
 
 static int failed(sqlite3 *database, struct mon_error *error)
 {
@@ -323,24 +326,45 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	return 0;
 }
 
-bool mon_query_is_locked(const char *path)
+/* "1: FLOCK  ADVISORY  WRITE 4242 fe:00:333211 0 EOF", proc_locks(5). */
+static bool is_listed(const struct stat *file)
 {
 	MON_FCLOSE FILE *locks = fopen("/proc/locks", "re");
-	MON_FREE char *lock_path = NULL;
 	unsigned long long inode;
 	unsigned major, minor;
-	struct stat status;
 	char line[256];
 
-	if (!locks || asprintf(&lock_path, "%s-lock", path) < 0 || lstat(lock_path, &status))
-		return false;
-	/* "1: FLOCK  ADVISORY  WRITE 4242 fe:00:333211 0 EOF", proc_locks(5). */
-	while (fgets(line, sizeof(line), locks))
+	while (locks && fgets(line, sizeof(line), locks))
 		if (sscanf(line, "%*u: FLOCK %*s WRITE %*d %x:%x:%llu", &major, &minor, &inode) ==
 			    3 &&
-		    inode == status.st_ino && makedev(major, minor) == status.st_dev)
+		    inode == file->st_ino && makedev(major, minor) == file->st_dev)
 			return true;
 	return false;
+}
+
+/*
+ * Asking for the lock could turn a monitor away that starts at this very moment, so it is asked for
+ * only when the kernel's list does not have it, which is so for other pid namespaces and for
+ * filesystems whose device numbers differ. It is let go with the descriptor.
+ */
+enum mon_lock mon_query_lock(const char *path)
+{
+	MON_FREE char *lock_path = NULL;
+	MON_CLOSE int fd = -1;
+	struct stat status;
+
+	if (asprintf(&lock_path, "%s-lock", path) < 0) {
+		lock_path = NULL;
+		return MON_LOCK_UNKNOWN;
+	}
+	fd = open(lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &status) || !S_ISREG(status.st_mode))
+		return MON_LOCK_UNKNOWN;
+	if (is_listed(&status))
+		return MON_LOCK_HELD;
+	if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+		return MON_LOCK_FREE;
+	return errno == EWOULDBLOCK ? MON_LOCK_HELD : MON_LOCK_UNKNOWN;
 }
 
 static void function_row_clear(struct mon_function_row *row)
@@ -364,11 +388,13 @@ void mon_function_rows_clear(struct mon_function_rows *rows)
 static int compare_rows(const void *left, const void *right)
 {
 	const struct mon_function_row *a = left, *b = right;
+	uint64_t a_ns = mon_estimate_sum(a, a->total_ns), b_ns = mon_estimate_sum(b, b->total_ns);
+	uint64_t a_calls = mon_estimate_calls(a), b_calls = mon_estimate_calls(b);
 
-	if (a->total_ns != b->total_ns)
-		return a->total_ns < b->total_ns ? 1 : -1;
-	if (a->calls != b->calls)
-		return a->calls < b->calls ? 1 : -1;
+	if (a_ns != b_ns)
+		return a_ns < b_ns ? 1 : -1;
+	if (a_calls != b_calls)
+		return a_calls < b_calls ? 1 : -1;
 	return strcmp(a->name, b->name);
 }
 
@@ -411,6 +437,7 @@ static void row_numbers(struct mon_function_row *row, sqlite3_stmt *statement, u
 {
 	uint64_t min_ns = mon_query_count(statement, 19), max_ns = mon_query_count(statement, 20);
 
+	row->has_total |= !mon_query_is_null(statement, 12);
 	row->wanted_ns += mon_query_count(statement, 12);
 	row->armed_ns += mon_query_count(statement, 13);
 	row->calls += mon_query_count(statement, 14);
@@ -423,6 +450,7 @@ static void row_numbers(struct mon_function_row *row, sqlite3_stmt *statement, u
 	row->estimated |= mon_query_count(statement, 23) != 0;
 	row->wanted_own_ns = mon_query_count(statement, 24);
 	row->armed_own_ns = mon_query_count(statement, 25);
+	row->selected = mon_query_count(statement, 26);
 	row->has_min = !mon_query_is_null(statement, 19);
 	row->min_ns = min_ns;
 	if (max_ns > row->max_ns)
@@ -434,6 +462,8 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 {
 	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS && !row->has_quantiles; i++)
 		row->has_quantiles = counts[i] != 0;
+	if (row->estimated && row->selected < QUANTILE_CALLS_MIN)
+		row->has_quantiles = false;
 	row->p50_ns = mon_histogram_quantile(counts, 0.5, row->min_ns, row->max_ns);
 	row->p90_ns = mon_histogram_quantile(counts, 0.9, row->min_ns, row->max_ns);
 	row->p99_ns = mon_histogram_quantile(counts, 0.99, row->min_ns, row->max_ns);
@@ -446,16 +476,19 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 	" (SELECT sum(l.count) FROM ledger l JOIN reason q ON q.id = l.reason_id"     \
 	"  WHERE l.function_id = f.id AND q.class = 'lost'),"
 
+/* All but those that were sampled out: in the ledger, each call is counted once. */
+#define SELECTED "(SELECT sum(count) FROM ledger WHERE function_id = f.id AND reason_id <> 3)"
+
 static const char sql_totals[] = FUNCTION_COLUMNS
 	" s.wanted_ns, s.armed_ns, s.calls, s.returns, s.failed, s.total_ns, s.self_ns, s.min_ns,"
-	" s.max_ns, s.histogram, 0, %s, %s"
+	" s.max_ns, s.histogram, 0, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
 	" WHERE f.run_id = ?1 ORDER BY f.id";
 
 static const char sql_intervals[] = FUNCTION_COLUMNS
 	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
-	" i.max_ns, i.histogram, i.start_ns, %s, %s"
+	" i.max_ns, i.histogram, i.start_ns, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" JOIN function_interval i ON i.function_id = f.id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"

@@ -62,10 +62,11 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 		  struct mon_error *error);
 
 /*
- * Does a monitor hold the database's lock (/proc/locks; asking for the lock itself could turn a
- * monitor away that starts now)? False also when that monitor is in another pid namespace.
+ * Does a monitor hold the lock beside the database? Unknown when there is no such file, as after a
+ * run's end or beside a copy, or when it may not be opened. Nothing is written.
  */
-bool mon_query_is_locked(const char *path);
+enum mon_lock { MON_LOCK_UNKNOWN, MON_LOCK_FREE, MON_LOCK_HELD };
+enum mon_lock mon_query_lock(const char *path);
 
 struct mon_function_row {
 	int64_t id;
@@ -73,15 +74,16 @@ struct mon_function_row {
 	uint64_t offset, probe_offset, size_bytes;
 	uint64_t wanted_own_ns, armed_own_ns; /* 0: not known */
 	uint64_t wanted_ns, armed_ns, calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
-	bool has_failed, has_min, has_quantiles;
+	bool has_total, has_failed, has_min, has_quantiles;
 	bool estimated;	   /* returns were followed for sampled calls only: times are estimates */
 	bool self_unknown; /* of some calls inside nobody knows */
 	uint64_t p50_ns, p90_ns, p99_ns;
 	uint64_t stored, lost;
+	uint64_t selected; /* calls that were to be kept, whatever became of them */
 };
 
 struct mon_function_rows {
-	struct mon_function_row *rows; /* by total time, then calls, then name */
+	struct mon_function_row *rows; /* by what is shown: total time, calls, name */
 	size_t count, count_max;
 };
 void mon_function_rows_clear(struct mon_function_rows *rows);

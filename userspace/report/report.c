@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "report/detail.h"
+#include "report/estimate.h"
 #include "report/export.h"
 #include "report/stacks.h"
 
@@ -19,7 +20,6 @@
 
 #define FUNCTIONS_SHOWN 10
 #define WARNINGS_SHOWN 10
-#define QUIET_WALL_NS (3 * (int64_t)MON_NS_PER_S) /* a live run writes each second or so */
 
 static int out_of_memory(struct mon_error *error)
 {
@@ -42,32 +42,6 @@ char *mon_report_time(char *buffer, size_t size, int64_t wall_ns, bool fraction)
 	return buffer;
 }
 
-bool mon_report_is_estimate(const struct mon_function_row *row)
-{
-	return row->armed_ns && row->armed_ns < row->wanted_ns;
-}
-
-uint64_t mon_report_scaled(const struct mon_function_row *row, uint64_t value)
-{
-	if (!mon_report_is_estimate(row))
-		return value;
-	/* Calls happen in the target's own CPU time, which hits leave less of. */
-	if (row->armed_own_ns && row->wanted_own_ns)
-		return (uint64_t)((unsigned __int128)value * row->wanted_own_ns /
-				  row->armed_own_ns);
-	return (uint64_t)((unsigned __int128)value * row->wanted_ns / row->armed_ns);
-}
-
-uint64_t mon_report_rate(const struct mon_function_row *row)
-{
-	if (!row->armed_ns)
-		return 0;
-	if (mon_report_is_estimate(row) && row->armed_own_ns)
-		return (uint64_t)((unsigned __int128)mon_report_scaled(row, row->calls) *
-				  MON_NS_PER_S / row->wanted_ns);
-	return (uint64_t)((unsigned __int128)row->calls * MON_NS_PER_S / row->armed_ns);
-}
-
 static void warn(const struct mon_report *report, const char *text)
 {
 	bool color = report->options->color;
@@ -76,78 +50,7 @@ static void warn(const struct mon_report *report, const char *text)
 		      color ? "\033[0m" : "");
 }
 
-/* --- head ------------------------------------------------------------------------------- */
-
-static const char *run_state(const struct mon_report *report)
-{
-	const struct mon_run *run = &report->run;
-	int64_t quiet_ns = mon_clock_wall() - run->started_wall_ns - (int64_t)run->length_ns;
-
-	if (run->ended)
-		return run->complete ? "complete" : "incomplete";
-	/* Without an end it is alive, or its monitor was killed. */
-	if (run->superseded ||
-	    (quiet_ns > QUIET_WALL_NS && !mon_query_is_locked(report->options->path)))
-		return "incomplete: its end was never written";
-	return "still running";
-}
-
-/* A run goes on in a new file when its own was lost; counts are of all of it, rows are not. */
-static void print_part(const struct mon_report *report)
-{
-	const struct mon_run *run = &report->run;
-
-	if (run->part <= 1)
-		return;
-	if (run->earlier[0] == '.')
-		(void)fprintf(report->out, "part %" PRId64 ": earlier rows are in %s%s\n",
-			      run->part, MON_ESCAPED(report->options->path),
-			      MON_ESCAPED(run->earlier));
-	else
-		(void)fprintf(report->out,
-			      "part %" PRId64 ": earlier rows are in a file that was %s\n",
-			      run->part, run->earlier[0] ? MON_ESCAPED(run->earlier) : "lost");
-}
-
-static void print_head(const struct mon_report *report)
-{
-	const struct mon_run *run = &report->run;
-	uint64_t calls = 0, kept = 0, lost = 0;
-	unsigned __int128 armed = 0, wanted = 0;
-	char text[3][32];
-
-	for (size_t i = 0; i < report->functions.count; i++) {
-		const struct mon_function_row *row = &report->functions.rows[i];
-
-		calls += row->calls;
-		kept += row->stored;
-		lost += row->lost;
-		armed += row->armed_ns;
-		wanted += row->wanted_ns;
-	}
-	(void)fprintf(report->out, "run %" PRId64 "  %s  %s UTC  %s  %s\n", run->id,
-		      MON_ESCAPED_AGAIN(run->target),
-		      mon_report_time(text[0], 32, run->started_wall_ns, false),
-		      mon_format_ns(text[1], 32, run->length_ns), run_state(report));
-	if (report->options->since_set)
-		(void)fprintf(report->out, "%s calls counted in the last %s",
-			      mon_format_count(text[0], 32, calls),
-			      mon_format_ns(text[1], 32, run->length_ns - report->from_ns));
-	else
-		(void)fprintf(report->out, "%s calls counted, %s kept, %s lost",
-			      mon_format_count(text[0], 32, calls),
-			      mon_format_count(text[1], 32, kept),
-			      mon_format_count(text[2], 32, lost));
-	if (wanted == 0)
-		(void)fputc('\n', report->out);
-	else if (armed >= wanted)
-		(void)fputs("; armed 100 % of the time\n", report->out);
-	else
-		(void)fprintf(report->out,
-			      "; armed %.3g %% of the time, ~ marks estimates for the whole\n",
-			      100.0 * (double)armed / (double)wanted);
-	print_part(report);
-}
+/* --- run ------------------------------------------------------------------------------- */
 
 static int run_table(const struct mon_run *run, struct mon_table **table_out)
 {
@@ -214,6 +117,7 @@ enum {
 	MIN,
 	FAILED,
 	KEPT,
+	ARMED_SHOWN,
 	LOST,
 	MODULE,
 	OFFSET,
@@ -226,7 +130,8 @@ enum {
 	TOTAL,
 	SELF,
 	NOTE,
-	SAMPLED
+	SAMPLED,
+	TOTAL_ESTIMATED
 };
 
 static const struct mon_column function_columns[] = {
@@ -244,6 +149,7 @@ static const struct mon_column function_columns[] = {
 	[MIN] = {"MIN", "min_ns", MON_CELL_NS, true},
 	[FAILED] = {"FAILED", "failed", MON_CELL_COUNT, true},
 	[KEPT] = {"KEPT", "stored", MON_CELL_COUNT, true},
+	[ARMED_SHOWN] = {"ARMED", NULL, MON_CELL_PERCENT, MON_WIDE_IF_SET},
 	[LOST] = {NULL, "lost", MON_CELL_COUNT, false},
 	[MODULE] = {"MODULE", "module", MON_CELL_TEXT, true},
 	[OFFSET] = {NULL, "offset", MON_CELL_HEX, false},
@@ -257,63 +163,115 @@ static const struct mon_column function_columns[] = {
 	[SELF] = {NULL, "self_ns", MON_CELL_COUNT, false},
 	[NOTE] = {NULL, "note", MON_CELL_TEXT, false},
 	[SAMPLED] = {NULL, "times_estimated", MON_CELL_BOOL, false},
+	[TOTAL_ESTIMATED] = {NULL, "total_ns_estimated", MON_CELL_COUNT, false},
 };
 
-static void function_row(const struct mon_report *report, struct mon_table *table,
-			 const struct mon_function_row *row)
+static void function_times(struct mon_table *table, const struct mon_function_row *row)
 {
-	bool estimate = mon_report_is_estimate(row), sampled = row->estimated;
+	bool sums = mon_estimate_of_returns(row), sampled = row->estimated;
 	/* Windows that closed cut off the longest calls rather than others: these are at least so.
 	 */
-	bool least = sampled || (estimate && row->returns < row->calls);
+	bool least = sampled || (mon_estimate_is_scaled(row) && row->returns < row->calls);
+
+	mon_table_estimate(table, TOTAL_SHOWN, mon_estimate_sum(row, row->total_ns), sums);
+	mon_table_estimate(table, MEAN, row->total_ns / row->returns, least);
+	if (row->has_quantiles) {
+		mon_table_estimate(table, P50, row->p50_ns, least);
+		mon_table_estimate(table, P90, row->p90_ns, least);
+		mon_table_estimate(table, P99, row->p99_ns, least);
+	}
+	mon_table_estimate(table, MAX, row->max_ns, least);
+	if (row->has_min)
+		mon_table_estimate(table, MIN, row->min_ns, sampled);
+	mon_table_number(table, TOTAL, row->total_ns);
+	mon_table_number(table, TOTAL_ESTIMATED, mon_estimate_sum(row, row->total_ns));
+	if (row->self_unknown)
+		return;
+	mon_table_estimate(table, SELF_SHOWN, mon_estimate_sum(row, row->self_ns), sums);
+	mon_table_number(table, SELF, row->self_ns);
+}
+
+/* @armed: say how much of the time it was armed. */
+static void function_row(const struct mon_report *report, struct mon_table *table,
+			 const struct mon_function_row *row, bool armed)
+{
+	bool scaled = mon_estimate_is_scaled(row);
 
 	mon_table_row(table);
 	mon_table_text(table, NAME, row->name);
 	mon_table_text(table, SYMBOL, row->symbol);
-	mon_table_estimate(table, CALLS_SHOWN, mon_report_scaled(row, row->calls), estimate);
-	mon_table_estimate(table, RATE, mon_report_rate(row), estimate && row->armed_own_ns);
-	if (row->returns) {
-		mon_table_estimate(table, TOTAL_SHOWN, mon_report_scaled(row, row->total_ns),
-				   estimate || sampled);
-		if (!row->self_unknown)
-			mon_table_estimate(table, SELF_SHOWN, mon_report_scaled(row, row->self_ns),
-					   estimate || sampled);
-		mon_table_estimate(table, MEAN, row->total_ns / row->returns, least);
-		if (row->has_quantiles) {
-			mon_table_estimate(table, P50, row->p50_ns, least);
-			mon_table_estimate(table, P90, row->p90_ns, least);
-			mon_table_estimate(table, P99, row->p99_ns, least);
-		}
-		mon_table_estimate(table, MAX, row->max_ns, least);
-		if (row->has_min)
-			mon_table_estimate(table, MIN, row->min_ns, sampled);
-		mon_table_number(table, TOTAL, row->total_ns);
-		if (!row->self_unknown)
-			mon_table_number(table, SELF, row->self_ns);
+	if (row->has_total) {
+		mon_table_estimate(table, CALLS_SHOWN, mon_estimate_calls(row), scaled);
+		mon_table_estimate(table, RATE, mon_estimate_rate(row), scaled);
+		mon_table_number(table, CALLS, row->calls);
+		mon_table_number(table, ESTIMATED, mon_estimate_calls(row));
 	}
+	if (row->returns)
+		function_times(table, row);
 	if (row->has_failed)
-		mon_table_estimate(table, FAILED, row->failed, sampled);
+		mon_table_estimate(table, FAILED, mon_estimate_sum(row, row->failed),
+				   mon_estimate_of_returns(row));
 	if (!report->options->since_set) { /* the ledger is of the whole run */
 		mon_table_number(table, KEPT, row->stored);
 		mon_table_number(table, LOST, row->lost);
 	}
+	if (armed && row->wanted_ns)
+		mon_table_number(
+			table, ARMED_SHOWN,
+			(uint64_t)((unsigned __int128)row->armed_ns * 1000 / row->wanted_ns));
 	mon_table_text(table, MODULE, row->module);
 	mon_table_number(table, OFFSET, row->offset);
 	mon_table_text(table, MODE, row->mode);
-	mon_table_number(table, CALLS, row->calls);
-	mon_table_number(table, ESTIMATED, mon_report_scaled(row, row->calls));
 	mon_table_number(table, RETURNS, row->returns);
 	mon_table_number(table, WANTED, row->wanted_ns);
 	mon_table_number(table, ARMED, row->armed_ns);
 	if (row->note[0])
 		mon_table_text(table, NOTE, row->note);
-	mon_table_number(table, SAMPLED, sampled);
+	mon_table_number(table, SAMPLED, row->estimated);
+}
+
+/* Is there one of the functions that are shown for which @holds? */
+static bool any_shown(const struct mon_report *report,
+		      bool (*holds)(const struct mon_function_row *row))
+{
+	if (report->selected)
+		return holds(report->selected);
+	for (size_t i = 0; i < report->functions.count; i++)
+		if (holds(&report->functions.rows[i]))
+			return true;
+	return false;
+}
+
+bool mon_report_any_scaled(const struct mon_report *report)
+{
+	return any_shown(report, mon_estimate_is_scaled);
+}
+
+static bool is_sampled(const struct mon_function_row *row)
+{
+	return row->estimated;
+}
+
+void mon_report_print_marks(const struct mon_report *report)
+{
+	/* Without a limit it was asked for: --stats counts. */
+	const char *exact = report->run.overhead_limit > 0 ? "; exact: --max-overhead 0" : "";
+
+	if (mon_report_any_scaled(report))
+		(void)fprintf(report->out,
+			      "~ estimates: armed a share of the time, scaled to the whole%s\n",
+			      exact);
+	if (any_shown(report, is_sampled))
+		(void)fprintf(report->out,
+			      "~ estimates: only sampled calls were followed to their return%s\n",
+			      exact);
 }
 
 static struct mon_table *functions_table(const struct mon_report *report)
 {
 	MON_TABLE struct mon_table *table =
 		mon_table_new(function_columns, MON_ARRAY_COUNT(function_columns));
+	bool armed = mon_report_any_scaled(report);
 
 	if (!table)
 		return NULL;
@@ -321,7 +279,7 @@ static struct mon_table *functions_table(const struct mon_report *report)
 		const struct mon_function_row *row = &report->functions.rows[i];
 
 		if (!report->selected || report->selected == row)
-			function_row(report, table, row);
+			function_row(report, table, row, armed);
 	}
 	return mon_table_failed(table) ? NULL : TAKE_PTR(table);
 }
@@ -344,13 +302,7 @@ static void print_functions(const struct mon_report *report, const struct mon_ta
 			      "%zu more: --all. P90 FAILED KEPT: --wide. One: --function %s\n",
 			      mon_table_rows(table) - shown,
 			      MON_ESCAPED(report->functions.rows[0].name));
-	for (size_t i = 0; i < report->functions.count; i++)
-		if (report->functions.rows[i].estimated) {
-			(void)fputs("~ times: estimated from the sampled calls, only those were "
-				    "followed to their return\n",
-				    report->out);
-			break;
-		}
+	mon_report_print_marks(report);
 	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
 
@@ -449,7 +401,9 @@ static void print_ledger(const struct mon_report *report, const struct mon_table
 	for (size_t i = 0; i < report->functions.count; i++)
 		calls += report->functions.rows[i].calls;
 	/* Rows are committed with their batch, counts each second: only at the end are they one. */
-	(void)fprintf(report->out, "\nledger   %s %s", mon_format_count(text, sizeof(text), calls),
+	(void)fprintf(report->out, "\nledger   %s %s",
+		      mon_report_has_totals(report) ? mon_format_count(text, sizeof(text), calls)
+						    : "-",
 		      report->run.complete ? "=" : "~");
 	for (size_t i = 0; i < mon_table_rows(ledger); i++) {
 		char name[64];
@@ -692,7 +646,7 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 	switch (options->format) {
 	case MON_REPORT_TABLE:
 		if (!options->folded)
-			print_head(report);
+			mon_report_print_head(report);
 		break;
 	case MON_REPORT_JSON:
 		if (run_table(&report->run, &run))
@@ -716,7 +670,9 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error)
 {
 	MON_DATABASE sqlite3 *database = NULL;
-	struct mon_report report = {.options = options, .out = out};
+	/* The lock first: when it is free, whatever its last holder wrote is there to be read. */
+	struct mon_report report = {
+		.options = options, .out = out, .lock = mon_query_lock(options->path)};
 	int result = mon_query_open(options->path, &database, error);
 
 	if (result)

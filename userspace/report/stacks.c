@@ -321,6 +321,9 @@ static void print_text(const struct mon_report *report, const struct ways *ways)
 		(void)fprintf(report->out, "\n%s kept call%s without a stack: not returned\n",
 			      mon_format_count(text, sizeof(text), ways->without),
 			      ways->without == 1 ? "" : "s");
+	if (ways->count && mon_report_any_scaled(report))
+		(void)fputs("\ncalls and times are of the time that functions were armed\n",
+			    report->out);
 	if (shown < ways->count)
 		(void)fprintf(report->out, "\n%zu more: --all\n", ways->count - shown);
 }

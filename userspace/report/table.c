@@ -147,6 +147,45 @@ static size_t width_of(const char *text)
 	return width;
 }
 
+struct order {
+	const struct mon_table *table;
+	const size_t *columns;
+	size_t column_count;
+};
+
+static int compare_rows(const void *left, const void *right, void *context)
+{
+	const struct order *order = context;
+
+	for (size_t i = 0; i < order->column_count; i++) {
+		size_t column = order->columns[i];
+		const struct mon_cell *a = (const struct mon_cell *)left + column;
+		const struct mon_cell *b = (const struct mon_cell *)right + column;
+		int result = 0;
+
+		if (a->set != b->set)
+			return a->set ? -1 : 1;
+		if (!a->set)
+			continue;
+		if (order->table->columns[column].kind == MON_CELL_TEXT)
+			result = strcmp(a->text, b->text);
+		else if (a->number != b->number)
+			return a->number > b->number ? -1 : 1;
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+void mon_table_sort(struct mon_table *table, const size_t *columns, size_t column_count)
+{
+	struct order order = {table, columns, column_count};
+
+	if (table->rows)
+		qsort_r(table->cells, table->rows, table->column_count * sizeof(*table->cells),
+			compare_rows, &order);
+}
+
 /* Cuts escaped text to @width characters, the last of them an ellipsis in ASCII. */
 static void shorten(char *text, size_t width)
 {
@@ -195,6 +234,9 @@ static void format_cell(const struct mon_table *table, size_t row, size_t column
 	case MON_CELL_INTEGER:
 		(void)snprintf(at, CELL_BYTES - 1, "%" PRId64, (int64_t)cell->number);
 		break;
+	case MON_CELL_PERCENT:
+		(void)snprintf(at, CELL_BYTES - 1, "%.3g %%", (double)cell->number / 10);
+		break;
 	case MON_CELL_HEX:
 		(void)snprintf(at, CELL_BYTES - 1, "0x%" PRIx64, cell->number);
 		break;
@@ -204,9 +246,19 @@ static void format_cell(const struct mon_table *table, size_t row, size_t column
 	}
 }
 
-static bool is_shown(const struct mon_column *column, bool wide)
+static bool is_shown(const struct mon_table *table, size_t column, bool wide)
 {
-	return column->head && (wide || !column->wide);
+	const struct mon_column *shown = &table->columns[column];
+
+	if (!shown->head || (shown->wide && !wide))
+		return false;
+	for (size_t r = 0; shown->wide == MON_WIDE_IF_SET && r <= table->rows; r++) {
+		if (r == table->rows)
+			return false;
+		if (mon_table_cell(table, r, column)->set)
+			break;
+	}
+	return true;
 }
 
 static void print_padded(const char *text, size_t width, bool left, bool last, FILE *out)
@@ -230,7 +282,7 @@ void mon_table_print(const struct mon_table *table, size_t limit, bool wide, boo
 	if (!widths || !buffer)
 		return;
 	for (size_t c = 0; c < table->column_count; c++) {
-		if (!is_shown(&table->columns[c], wide))
+		if (!is_shown(table, c, wide))
 			continue;
 		last = c;
 		widths[c] = width_of(table->columns[c].head);
@@ -248,7 +300,7 @@ void mon_table_print(const struct mon_table *table, size_t limit, bool wide, boo
 		for (size_t c = 0; c < table->column_count; c++) {
 			const struct mon_column *column = &table->columns[c];
 
-			if (!is_shown(column, wide))
+			if (!is_shown(table, c, wide))
 				continue;
 			if (!first)
 				(void)fputs("  ", out);

@@ -19,16 +19,19 @@ enum mon_cell_kind {
 	MON_CELL_COUNT,
 	MON_CELL_NS,
 	MON_CELL_INTEGER, /* signed, never grouped: ids, return values */
+	MON_CELL_PERCENT, /* a tenth of one for each */
 	MON_CELL_HEX,	  /* hexadecimal for people, decimal in exports */
 	MON_CELL_BOOL,
 	MON_CELL_JSON, /* a value of more than one part, as JSON; for no other format */
 };
 
+#define MON_WIDE_IF_SET 2
+
 struct mon_column {
 	const char *head; /* NULL: exported only */
 	const char *key;  /* name in CSV and JSON; NULL: text only */
 	enum mon_cell_kind kind;
-	bool wide; /* in text only with --wide */
+	uint8_t wide; /* in text only with --wide; or MON_WIDE_IF_SET: only if a cell is set, too */
 };
 
 struct mon_cell {
@@ -61,6 +64,9 @@ size_t mon_table_rows(const struct mon_table *table);
 size_t mon_table_columns(const struct mon_table *table);
 const struct mon_column *mon_table_column(const struct mon_table *table, size_t column);
 const struct mon_cell *mon_table_cell(const struct mon_table *table, size_t row, size_t column);
+
+/* By @columns, first one first: numbers falling, text rising, what is not set last. */
+void mon_table_sort(struct mon_table *table, const size_t *columns, size_t column_count);
 
 /* At most @limit rows. Numbers to the right, text to the left. */
 void mon_table_print(const struct mon_table *table, size_t limit, bool wide, bool color, FILE *out);
