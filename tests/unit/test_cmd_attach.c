@@ -107,6 +107,16 @@ static void stacks_to_keep(void **state)
 	refused("--stack --string 1 --capture-bytes 1900", "do not fit in one record");
 }
 
+static void what_does_nothing(void **state)
+{
+	(void)state;
+	refused("-c --sample 1/10", "want records, which -c does not keep");
+	refused("-c --args 2", "want records, which -c does not keep");
+	refused("-c --max-records-per-sec 5", "want records, which -c does not keep");
+	refused("--reader-timeout 5s", "--reader-timeout and --pins want --persist");
+	refused("--pins /run/other", "--reader-timeout and --pins want --persist");
+}
+
 static void several_rings(void **state)
 {
 	(void)state;
@@ -123,6 +133,7 @@ int main(void)
 		cmocka_unit_test(arguments_to_capture), cmocka_unit_test(stacks_to_keep),
 		cmocka_unit_test(bytes_to_capture),	cmocka_unit_test(kept_calls),
 		cmocka_unit_test(too_many_rules),	cmocka_unit_test(several_rings),
+		cmocka_unit_test(what_does_nothing),
 	};
 
 	return cmocka_run_group_tests_name("cli/cmd_attach", tests, NULL, NULL);

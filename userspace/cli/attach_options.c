@@ -606,6 +606,14 @@ static int check(struct mon_config *config)
 		return usage("-p, -b and a command exclude each other", NULL);
 	if (config->max_overhead < 0)
 		config->max_overhead = is_rate_fixed(config) ? 0 : MON_GOVERNOR_LIMIT_DEFAULT;
+	if (config->keep_none && (config->rule_count || config->arg_count ||
+				  config->records_per_s || config->caps.count))
+		return usage("--sample, --args and --max-records-per-sec want records, which -c "
+			     "does not keep",
+			     NULL);
+	if (!config->persist && (config->reader_timeout_ns != READER_TIMEOUT_DEFAULT_NS ||
+				 strcmp(config->pins_path, MON_PINS_DIRECTORY) != 0))
+		return usage("--reader-timeout and --pins want --persist", NULL);
 	if (config->print && config->keep_none)
 		return usage("--print wants records, which -c does not keep", NULL);
 	if (check_kept(config))

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #define FUNCTIONS_SHOWN 10
+#define ROUGH_SHARE 50 /* armed for less than so many parts of the time */
 #define WARNINGS_SHOWN 10
 
 static int out_of_memory(struct mon_error *error)
@@ -303,6 +304,18 @@ static void print_functions(const struct mon_report *report, const struct mon_ta
 			      mon_table_rows(table) - shown,
 			      MON_ESCAPED(report->functions.rows[0].name));
 	mon_report_print_marks(report);
+	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
+		const struct mon_function_row *row = &report->functions.rows[i];
+
+		if (!row->calls || row->armed_ns >= row->wanted_ns / ROUGH_SHARE)
+			continue;
+		noted++;
+		(void)snprintf(
+			text, sizeof(text), "%.200s: armed %s of %s only: its figures are rough",
+			MON_ESCAPED(row->name), mon_format_ns((char[32]){0}, 32, row->armed_ns),
+			mon_format_ns((char[32]){0}, 32, row->wanted_ns));
+		warn(report, text);
+	}
 	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
 

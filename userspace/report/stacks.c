@@ -20,7 +20,8 @@
 /* ?1 run, ?2 function or 0, ?3 since. */
 static const char stacks_sql[] =
 	"SELECT f.name, s.frames, sum(c.weight), count(*), sum(c.weight * c.duration_ns),"
-	" sum(c.weight * (c.duration_ns - c.child_ns)), s.id IS NULL"
+	" CASE WHEN count(c.child_ns) = count(c.duration_ns)"
+	" THEN sum(c.weight * (c.duration_ns - c.child_ns)) END, s.id IS NULL"
 	" FROM call c JOIN function f ON f.id = c.function_id"
 	" LEFT JOIN call_stack k ON k.call_id = c.id LEFT JOIN stack s ON s.id = k.stack_id"
 	" WHERE c.id >= (SELECT min(first_call) FROM batch WHERE run_id = ?1)"
@@ -33,6 +34,7 @@ static const char stacks_sql[] =
 struct way {
 	char *text; /* "main;run;leaf" */
 	uint64_t calls, kept, total_ns, self_ns;
+	bool self_unknown; /* of some: calls inside them were not followed */
 };
 
 struct ways {
@@ -163,6 +165,8 @@ static int add_way(const struct names *names, sqlite3_stmt *statement, struct wa
 		.kept = mon_query_count(statement, 3),
 		.total_ns = mon_query_count(statement, 4),
 		.self_ns = mon_query_count(statement, 5),
+		.self_unknown = sqlite3_column_type(statement, 5) == SQLITE_NULL &&
+				sqlite3_column_type(statement, 4) != SQLITE_NULL,
 	};
 	size_t size;
 	FILE *out;
@@ -232,6 +236,7 @@ static void merge(struct ways *ways)
 		into->kept += from->kept;
 		into->total_ns += from->total_ns;
 		into->self_ns += from->self_ns;
+		into->self_unknown |= from->self_unknown;
 		free(from->text);
 	}
 	ways->count = kept + 1;
@@ -256,6 +261,22 @@ static int read_ways(const struct mon_report *report, struct ways *ways, struct 
 	if (!result)
 		merge(ways);
 	return result;
+}
+
+/* --folded=time is by self time: where none is known there is nothing to draw. */
+static int check_times(const struct mon_report *report, const struct ways *ways,
+		       struct mon_error *error)
+{
+	if (report->options->folded != MON_FOLDED_TIME)
+		return 0;
+	for (size_t i = 0; i < ways->count; i++)
+		if (ways->rows[i].self_unknown)
+			return mon_error_set(error, MON_EXIT_NO_MATCH, ENODATA,
+					     "run %" PRId64 " does not know what time calls took "
+					     "themselves (returns were not all followed): "
+					     "--folded is by calls",
+					     report->run.id);
+	return 0;
 }
 
 static void print_folded(const struct mon_report *report, const struct ways *ways)
@@ -297,7 +318,9 @@ static void print_way(const struct way *way, bool timed, FILE *out)
 			(void)fprintf(out, "\n%.*s  %s calls  total %s  self %s\n", (int)(end - at),
 				      at, mon_format_count(count, sizeof(count), way->calls),
 				      mon_format_ns(total, sizeof(total), way->total_ns),
-				      mon_format_ns(self, sizeof(self), way->self_ns));
+				      way->self_unknown
+					      ? "-"
+					      : mon_format_ns(self, sizeof(self), way->self_ns));
 		else
 			(void)fprintf(out, "\n%.*s  %s calls\n", (int)(end - at), at,
 				      mon_format_count(count, sizeof(count), way->calls));
@@ -338,9 +361,13 @@ static void print_json(const struct mon_report *report, const struct ways *ways)
 
 		(void)fprintf(report->out,
 			      "%s\n  {\"calls\": %" PRIu64 ", \"kept\": %" PRIu64
-			      ", \"total_ns\": %" PRIu64 ", \"self_ns\": %" PRIu64
-			      ", \"frames\": [",
-			      i ? "," : "", way->calls, way->kept, way->total_ns, way->self_ns);
+			      ", \"total_ns\": %" PRIu64 ", \"self_ns\": ",
+			      i ? "," : "", way->calls, way->kept, way->total_ns);
+		if (way->self_unknown)
+			(void)fputs("null", report->out);
+		else
+			(void)fprintf(report->out, "%" PRIu64, way->self_ns);
+		(void)fputs(", \"frames\": [", report->out);
 		while ((frame = strsep(&rest, ";"))) {
 			(void)fputs(separator, report->out);
 			mon_export_json_string(frame, report->out);
@@ -356,6 +383,8 @@ int mon_stacks_print(struct mon_report *report, struct mon_error *error)
 {
 	MON_CLEANUP(ways_clear) struct ways ways = {0};
 	int result = read_ways(report, &ways, error);
+	if (!result)
+		result = check_times(report, &ways, error);
 
 	if (result)
 		return result;
