@@ -235,14 +235,16 @@ static void watch_crypto(const struct mon_function_set *set, size_t from, const 
 
 	(void)snprintf(pid, sizeof(pid), "%d", (int)target_pid(target));
 	for (const char *const *word =
-		     (const char *const[]){"attach", "-p", pid, "-o", database, "--sample", "1",
-					   "--max-overhead", "0", "--force-returns", "--mode", mode,
-					   "--placement", placement, NULL};
+		     (const char *const[]){"attach", "-p", pid, "-o", database, "--max-overhead",
+					   "0", "--force-returns", "--mode", mode, "--placement",
+					   placement, NULL};
 	     *word; word++)
 		argv[used++] = *word;
 	if (arguments) {
 		argv[used++] = "--args";
 		argv[used++] = "3";
+		argv[used++] = "--sample";
+		argv[used++] = "1";
 	} else {
 		argv[used++] = "-c";
 	}
