@@ -22,12 +22,14 @@
 #include "tests/harness/tool.h"
 #include "tests/targets/texts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -651,6 +653,36 @@ static void M06_out_of_memory(void **state)
 	assert_next_run_leaves_it_alone();
 }
 
+static bool user_has_processes(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	assert_non_null(proc);
+	while (!found && (entry = readdir(proc))) {
+		struct stat status;
+
+		found = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+			fstatat(dirfd(proc), entry->d_name, &status, 0) == 0 &&
+			status.st_uid == OTHER_USER;
+	}
+	(void)closedir(proc);
+	return found;
+}
+
+/* What a monitor leaves to init to bury counts against the limit until init has done so. */
+static void wait_for_the_burials(void)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (unsigned round = 0; user_has_processes(); round++) {
+		if (round >= PROCESS_TIMEOUT_MS / 10)
+			fail_msg("processes of user %d do not go away", OTHER_USER);
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 /* A user who may watch, but not have as many threads: one more each time. */
 static void M07_user_limit(void **state)
 {
@@ -674,6 +706,7 @@ static void M07_user_limit(void **state)
 					     "--ambient-caps=" CAPABILITIES,
 					     NULL};
 
+		wait_for_the_burials();
 		(void)snprintf(option, sizeof(option), "--nproc=%u", limit);
 
 		struct monitor *monitor = try_under(under, target);
