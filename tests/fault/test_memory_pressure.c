@@ -713,6 +713,8 @@ static void M07_user_limit(void **state)
 
 		complete = assert_ended_well(monitor, code, option);
 		refused += !complete;
+		if (!complete && limit == USER_LIMIT_MAX - 1)
+			print_message("still refused: %s\n", monitor_stderr(monitor));
 		monitor_free(monitor);
 		remove_outputs();
 	}
