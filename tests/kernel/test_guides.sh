@@ -43,7 +43,7 @@ inside() { # DIRECTORY
 		read -r -t 0.02 <> <(:)
 	done >/dev/null 2>&1 9>&- &
 	load=$!
-	cd "$1/work" || exit 125
+	cd "$1/place" || exit 125
 	PATH=$1/bin:$PATH bash "$1/blocks" </dev/null
 	status=$?
 	[ "$status" = 0 ] || exit "$status"
@@ -58,7 +58,7 @@ inside() { # DIRECTORY
 	done
 	strangers
 	! grep -qi '^#.*remove everything' "$1/document" ||
-		find "$1/work" /run/monbpf ! -path "$1/work" ! -type l 2>/dev/null
+		find "$1/place" /run/monbpf ! -path "$1/place" ! -type l 2>/dev/null
 	exit 0
 }
 if [ "${1-}" = --inside ]; then
@@ -104,9 +104,9 @@ places() { # DOCUMENT
 }
 
 prepare() { # DIRECTORY DOCUMENT
-	mkdir -p "$1/work" "$1/redis" "$1/bin" || exit 1
+	mkdir -p "$1/place" "$1/redis" "$1/bin" || exit 1
 	cp "$root/$2" "$1/document"
-	ln -s "$build" "$1/work/build"
+	ln -s "$build" "$1/place/build"
 	ln -s "$build/monbpf" "$1/bin/monbpf"
 	if ! command -v sudo >/dev/null; then
 		printf '#!/bin/sh\nexec "$@"\n' >"$1/bin/sudo" && chmod +x "$1/bin/sudo"

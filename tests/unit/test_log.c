@@ -53,14 +53,14 @@ static void a_line_too_long_is_cut_and_still_a_line(void **state)
 	const char *said;
 
 	(void)state;
-	memset(long_text, 'x', sizeof(long_text) - 1);
+	memset(long_text, 'y', sizeof(long_text) - 1);
 	listen_to_stderr();
 	mon_log(MON_LOG_ERROR, "%s", long_text);
 	mon_log(MON_LOG_INFO, "next");
 	said = heard();
 	assert_true(strlen(said) > 8000 && strlen(said) < 8300);
-	assert_memory_equal(said, "monbpf: xxx", 11);
-	assert_string_equal(said + strlen(said) - 7, "x\nnext\n");
+	assert_memory_equal(said, "monbpf: yyy", 11);
+	assert_string_equal(said + strlen(said) - 7, "y\nnext\n");
 	/* The bound is a line's whole length. */
 	assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 6);
 }

@@ -79,12 +79,12 @@ static void nothing_is_made_up(void **state)
 	refused("report -z", "monbpf report: there is no option -z; try monbpf report --help");
 	refused("report --\x1b]0", "monbpf report: there is no option --\\x1b]0; try monbpf report "
 				   "--help");
-	memset(words + strlen(words), 'x', 140);
+	memset(words + strlen(words), 'y', 140);
 	listen_to_stderr();
 	assert_int_equal(
 		mon_cli_run(3, (char *[]){(char *)"monbpf", (char *)"report", words + 7, NULL}),
 		MON_EXIT_USAGE);
-	assert_non_null(strstr(heard(), "there is no option --xxx"));
+	assert_non_null(strstr(heard(), "there is no option --yyy"));
 }
 
 static void a_value_where_none_is_taken(void **state)
