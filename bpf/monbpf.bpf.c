@@ -80,44 +80,37 @@ static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 	return 1;
 }
 
+static __always_inline int mon_entry_hit(struct pt_regs *ctx, const bool sift)
+{
+	__u64 unused;
+
+	mon_enter(ctx, &unused, sift);
+	return 0;
+}
+
+static __always_inline int mon_return_hit(struct pt_regs *ctx, const bool sift)
+{
+	mon_leave(ctx, NULL, sift);
+	return 0;
+}
+
+#define MON_PROGRAM(section, name, hit)            \
+	SEC(section) int name(struct pt_regs *ctx) \
+	{                                          \
+		mon_use_the_kernel_stack(ctx);     \
+		return hit;                        \
+	}
+
 /*
  * Each program twice: the plain one, and the one that sifts (bpf/sift.bpf.h), which is loaded only
  * where a run asks for what it does. Two sets cost the object some kB and the plain hit nothing.
  */
-#define MON_PROGRAMS(suffix, sift)                                               \
-	SEC("uprobe.multi") int mon_session##suffix(struct pt_regs *ctx)         \
-	{                                                                        \
-		mon_use_the_kernel_stack(ctx);                                   \
-		return mon_session_hit(ctx, sift);                               \
-	}                                                                        \
-	SEC("uprobe.multi") int mon_multi_entry##suffix(struct pt_regs *ctx)     \
-	{                                                                        \
-		__u64 unused;                                                    \
-                                                                                 \
-		mon_use_the_kernel_stack(ctx);                                   \
-		mon_enter(ctx, &unused, sift);                                   \
-		return 0;                                                        \
-	}                                                                        \
-	SEC("uretprobe.multi") int mon_multi_return##suffix(struct pt_regs *ctx) \
-	{                                                                        \
-		mon_use_the_kernel_stack(ctx);                                   \
-		mon_leave(ctx, NULL, sift);                                      \
-		return 0;                                                        \
-	}                                                                        \
-	SEC("uprobe") int mon_perf_entry##suffix(struct pt_regs *ctx)            \
-	{                                                                        \
-		__u64 unused;                                                    \
-                                                                                 \
-		mon_use_the_kernel_stack(ctx);                                   \
-		mon_enter(ctx, &unused, sift);                                   \
-		return 0;                                                        \
-	}                                                                        \
-	SEC("uretprobe") int mon_perf_return##suffix(struct pt_regs *ctx)        \
-	{                                                                        \
-		mon_use_the_kernel_stack(ctx);                                   \
-		mon_leave(ctx, NULL, sift);                                      \
-		return 0;                                                        \
-	}
+#define MON_PROGRAMS(suffix, sift)                                                          \
+	MON_PROGRAM("uprobe.multi", mon_session##suffix, mon_session_hit(ctx, sift))        \
+	MON_PROGRAM("uprobe.multi", mon_multi_entry##suffix, mon_entry_hit(ctx, sift))      \
+	MON_PROGRAM("uretprobe.multi", mon_multi_return##suffix, mon_return_hit(ctx, sift)) \
+	MON_PROGRAM("uprobe", mon_perf_entry##suffix, mon_entry_hit(ctx, sift))             \
+	MON_PROGRAM("uretprobe", mon_perf_return##suffix, mon_return_hit(ctx, sift))
 
 MON_PROGRAMS(, false)
 MON_PROGRAMS(_sift, true)

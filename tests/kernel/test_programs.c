@@ -370,6 +370,38 @@ IN_EACH_MODE(calls, calls_give_rows_and_counts)
 IN_EACH_MODE(K04_recursion, recursion_beyond_64)
 IN_EACH_MODE(K05_longjmp, longjmp_across_frames)
 
+static bool has_tail_call(const struct bpf_program *program)
+{
+	const struct bpf_insn *code = bpf_program__insns(program);
+
+	for (size_t i = 0; i < bpf_program__insn_cnt(program); i++)
+		if (code[i].code == (BPF_JMP | BPF_CALL) && !code[i].src_reg &&
+		    code[i].imm == BPF_FUNC_tail_call)
+			return true;
+	return false;
+}
+
+/* Else a preemptible kernel gives it a stack that another thread writes over (monbpf.bpf.c). */
+static void no_probe_has_a_private_stack(void **state)
+{
+	struct monbpf_bpf *programs = monbpf_bpf__open();
+	struct bpf_program *program;
+	unsigned probes = 0;
+
+	(void)state;
+	assert_non_null(programs);
+	bpf_object__for_each_program(program, programs->obj)
+	{
+		if (bpf_program__type(program) != BPF_PROG_TYPE_KPROBE)
+			continue;
+		probes++;
+		if (!has_tail_call(program))
+			fail_msg("%s", bpf_program__name(program));
+	}
+	assert_int_equal(probes, 10);
+	monbpf_bpf__destroy(programs);
+}
+
 #define TEST_EACH_MODE(name)                                              \
 	cmocka_unit_test(name##_session), cmocka_unit_test(name##_multi), \
 		cmocka_unit_test(name##_perf)
@@ -380,6 +412,7 @@ int main(void)
 		TEST_EACH_MODE(calls),
 		TEST_EACH_MODE(K04_recursion),
 		TEST_EACH_MODE(K05_longjmp),
+		cmocka_unit_test(no_probe_has_a_private_stack),
 	};
 
 	return cmocka_run_group_tests_name("kernel/programs", tests, NULL, NULL);
