@@ -13,7 +13,7 @@
 #include "tests/harness/database.h"
 #include "tests/harness/memory.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 #include "tests/targets/texts.h"
 
@@ -25,25 +25,6 @@
 #define LARGE_ROUNDS_TEXT "2000"
 /* What a run of any calls grows by: a ring of 1 MiB, SQLite's cache, a batch. One value is ten. */
 #define FLAT_BYTES (8ull << 20)
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 /* Rows of call_text whose value starts with @bytes, is of TEXTS_CAPTURE bytes and was of @true. */
 static int64_t count_texts(const char *bytes, size_t length, const char *true_bytes)
@@ -93,8 +74,8 @@ static void M03_large_values(void **state)
 	assert_int_equal(db_int(database, "SELECT count(*) FROM call_text"), LARGE_ROUNDS);
 	assert_int_equal(count_texts(bytes, sizeof(bytes), "NULL"), LARGE_ROUNDS);
 
-	teardown(state);
-	setup(state);
+	place_teardown(state);
+	place_setup(state);
 	watch_large("--buffer", "1:2", "watched_buffer");
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = TEXTS_BUFFER_BYTE(0, i);
@@ -135,7 +116,7 @@ static void L04_escapes_in_an_argument(void **state)
 	}
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(int argc, char **argv)
 {

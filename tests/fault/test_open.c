@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 #include "tests/harness/tool.h"
 
@@ -23,25 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 /* What `status` or `report` says; the caller frees it. */
 static char *ask(const char *command, const char *option, const char *more)
@@ -302,7 +283,7 @@ static void a_process_that_execs_inside(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(int argc, char **argv)
 {

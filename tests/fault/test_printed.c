@@ -13,6 +13,7 @@
 #include "tests/harness/database.h"
 #include "tests/harness/inject.h"
 #include "tests/harness/monitor.h"
+#include "tests/harness/place.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
 #include "tests/harness/tool.h"
@@ -39,25 +40,6 @@
 	" WHEN 32 THEN ' = ? in flight' END AS line"                                           \
 	" FROM call c JOIN task t ON t.id = c.task_id JOIN function f ON f.id = c.function_id" \
 	" ORDER BY c.id)"
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 /* Line by line and none more. Returns how many. */
 static long assert_printed(struct monitor *monitor)
@@ -245,7 +227,7 @@ static void nothing_of_a_target_reaches_the_terminal_as_it_is(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(int argc, char **argv)
 {

@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 
 #include <errno.h>
@@ -24,25 +24,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 static struct monitor *watch(struct target *target, const char *mode, const char *glob)
 {
@@ -466,7 +447,7 @@ static void list_and_doctor_need_no_target(void **state)
 	monitor_free(doctor);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(void)
 {

@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 
 #include <stdio.h>
@@ -35,25 +35,6 @@ static const struct load loads[] = {
 	{"perf", "watched_busy", "250000", "40000", "0", "3%"},
 	{"session", "watched_stepped", "30000", "300000", "1", "5%"},
 };
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 static struct target *start(const struct load *load)
 {
@@ -293,8 +274,8 @@ int main(int argc, char **argv)
 					    .initial_state = (void *)(uintptr_t)&loads[i]};
 	}
 	for (size_t i = 0; i < MON_ARRAY_COUNT(tests); i++) {
-		tests[i].setup_func = setup;
-		tests[i].teardown_func = teardown;
+		tests[i].setup_func = place_setup;
+		tests[i].teardown_func = place_teardown;
 	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

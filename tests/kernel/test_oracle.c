@@ -13,7 +13,7 @@
 
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -22,25 +22,6 @@
 #include <string.h>
 
 #define FUNCTIONS 3
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 struct watchers {
 	struct process *bpftrace;
@@ -198,7 +179,7 @@ static void sqlite3_inserting_rows(void **state)
 	process_free(process);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(void)
 {

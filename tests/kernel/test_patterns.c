@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
+#include "tests/harness/place.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
 #include "tests/harness/tool.h"
@@ -24,25 +25,6 @@
 #include <unistd.h>
 
 static const char *const modes[] = {"session", "multi", "perf"};
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
-
 static struct monitor *watch(struct target *target, const char *mode, const char *glob)
 {
 	return monitor_attach(target, database, "--sample", "1", "--max-overhead", "0", "--mode",
@@ -296,7 +278,7 @@ static void library_loaded_later(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(void)
 {

@@ -18,7 +18,7 @@
 #include "bpf/event.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 #include "tests/harness/tool.h"
 
@@ -32,25 +32,6 @@
 #define CALLS 23
 #define BATCH 1000 /* of names; attach takes 1,024 */
 #define BATCHES_MAX 3
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 /* Where CET is not, nothing is moved, and everything else is the same. */
 #if defined(__x86_64__)
@@ -388,8 +369,8 @@ int main(int argc, char **argv)
 			tests[test_count] = (struct CMUnitTest){
 				.name = names[test_count],
 				.test_func = rows[i].body,
-				.setup_func = setup,
-				.teardown_func = teardown,
+				.setup_func = place_setup,
+				.teardown_func = place_teardown,
 				.initial_state = (void *)(uintptr_t)&modes[mode],
 			};
 			test_count++;

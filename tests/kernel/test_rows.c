@@ -16,6 +16,7 @@
 #include "tests/harness/database.h"
 #include "tests/harness/memory.h"
 #include "tests/harness/monitor.h"
+#include "tests/harness/place.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
 #include "tests/harness/tool.h"
@@ -33,25 +34,6 @@
 #define MODE(state) (*(const char *const *)*(state))
 #define CALLS 23
 #define BPF_CALLS_MAX 60
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 static struct monitor *watch(const struct target *target, const char *mode)
 {
@@ -613,8 +595,8 @@ int main(int argc, char **argv)
 			tests[count] = (struct CMUnitTest){
 				.name = names[count],
 				.test_func = rows[i].body,
-				.setup_func = setup,
-				.teardown_func = teardown,
+				.setup_func = place_setup,
+				.teardown_func = place_teardown,
 				.initial_state = (void *)(uintptr_t)&modes[mode],
 			};
 			count++;

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
-#include "tests/harness/scratch.h"
+#include "tests/harness/place.h"
 #include "tests/harness/target.h"
 
 #include <math.h>
@@ -27,25 +27,6 @@
 #define CALLS 23
 #define MANY 20000
 #define MANY_TEXT "20000"
-
-static char *directory, *database;
-
-static int setup(void **state)
-{
-	(void)state;
-	directory = scratch_new();
-	database = scratch_path(directory, "monbpf.db");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int result = process_teardown(state);
-
-	scratch_remove(directory);
-	free(database);
-	return result;
-}
 
 static int64_t of(const char *column, const char *function)
 {
@@ -376,8 +357,8 @@ int main(int argc, char **argv)
 			tests[count] = (struct CMUnitTest){
 				.name = names[count],
 				.test_func = rows[i].body,
-				.setup_func = setup,
-				.teardown_func = teardown,
+				.setup_func = place_setup,
+				.teardown_func = place_teardown,
 				.initial_state = (void *)(uintptr_t)&modes[mode],
 			};
 			count++;
