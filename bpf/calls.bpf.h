@@ -54,7 +54,7 @@ static __noinline void mon_emit_entry(struct pt_regs *ctx, struct mon_counters *
 				      __u32 function, __u32 weight)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct mon_ids ids = mon_current_ids();
+	struct mon_ids ids = mon_ids_of(task);
 	struct mon_call call = {
 		.start_ns = bpf_ktime_get_ns(),
 		.born_ns = task->start_time,
@@ -97,7 +97,8 @@ static __noinline bool mon_keep_arguments(struct pt_regs *ctx, __u32 index)
 static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, const bool sift)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx), sp = PT_REGS_SP(ctx);
-	struct mon_ids ids = mon_current_ids();
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mon_ids ids = mon_ids_of(task);
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct mon_counters *count;
 	struct mon_thread *thread;
@@ -129,7 +130,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	if (fate & MON_SIFT_SKIP)
 		return false;
 
-	thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+	thread = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (!thread)
 		thread = mon_thread_new(ids.tgid, ids.tid);
 	if (!thread) {
@@ -179,7 +180,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
  */
 static __noinline void mon_count_orphan(__u64 cookie, bool session)
 {
-	struct mon_ids ids = mon_current_ids();
+	struct mon_ids ids = mon_ids_of(bpf_get_current_task_btf());
 
 	if (setup.movable && !session && !mon_counts_now(cookie))
 		return;

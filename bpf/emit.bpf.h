@@ -189,8 +189,8 @@ static __always_inline void mon_emit_plain(struct mon_counters *count, const str
 }
 
 /*
- * Call and texts in one record, so that neither can be lost without the other. @entered, a constant:
- * it may be that it is being entered.
+ * Call and texts in one record, so that neither can be lost without the other. @entered, a
+ * constant: it may be that it is being entered.
  */
 static __always_inline void mon_emit_texts_of(struct mon_counters *count,
 					      const struct mon_call *call, const bool entered)

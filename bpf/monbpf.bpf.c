@@ -8,13 +8,14 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /*
- * Session: one program for entry and return; entry says 1 when the return is not wanted. The two
- * kfuncs take no argument on 6.13-6.19 and the context from 7.0 on; the one that the kernel does
- * not have stays unresolved and its branch is never verified. capture/ turns this program's attach
- * type into BPF_TRACE_UPROBE_SESSION, which libbpf 1.4 does not know.
+ * Session: one program for entry and return; entry says 1 when the return is not wanted. Which of
+ * the two it is the cookie tells: the kernel hands it to an entry as 0 (4d756095d399,
+ * handler_chain), and what an entry puts there before a return that it wants is never 0. The kfunc
+ * that says it costs a call more on each hit. This one takes no argument on 6.13-6.19 and the
+ * context from 7.0 on; the one that the kernel does not have stays unresolved and its branch is
+ * never verified. capture/ turns this program's attach type into BPF_TRACE_UPROBE_SESSION, which
+ * libbpf 1.4 does not know.
  */
-extern bool bpf_session_is_return(void) __weak __ksym;
-extern bool bpf_session_is_return___ctx(void *ctx) __weak __ksym;
 extern __u64 *bpf_session_cookie(void) __weak __ksym;
 extern __u64 *bpf_session_cookie___ctx(void *ctx) __weak __ksym;
 
@@ -52,28 +53,21 @@ static __noinline void mon_session_return_sift(struct pt_regs *ctx, const __u64 
 
 static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 {
-	bool is_return, wanted;
 	__u64 *word, made = 0;
 
-	if (bpf_ksym_exists(bpf_session_is_return)) {
-		is_return = bpf_session_is_return();
+	if (bpf_ksym_exists(bpf_session_cookie))
 		word = bpf_session_cookie();
-	} else {
-		is_return = bpf_session_is_return___ctx(ctx);
+	else
 		word = bpf_session_cookie___ctx(ctx);
-	}
-	if (is_return) {
-		__u64 found = *word;
-
+	if (*word) {
 		if (setup.returns && sift) /* without, there is no map of frames either */
-			mon_session_return_sift(ctx, &found);
+			mon_session_return_sift(ctx, word);
 		else if (setup.returns)
-			mon_session_return(ctx, &found);
+			mon_session_return(ctx, word);
 		return 0;
 	}
-	wanted = mon_enter(ctx, &made, sift);
 	/* The verifier wants to see 0 or 1, which clang's `w0 ^= 1` hides. */
-	if (wanted) {
+	if (mon_enter(ctx, &made, sift)) {
 		*word = made;
 		return 0;
 	}
@@ -132,7 +126,7 @@ int BPF_PROG(mon_thread_exit, struct task_struct *task)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(mon_process_exec, struct task_struct *task)
 {
-	struct mon_ids ids = mon_current_ids();
+	struct mon_ids ids = mon_ids_of(bpf_get_current_task_btf());
 	struct mon_thread *thread = NULL;
 
 	if (setup.returns)
@@ -154,7 +148,7 @@ int BPF_PROG(mon_process_exec, struct task_struct *task)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(mon_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct mon_ids ids = mon_current_ids();
+	struct mon_ids ids = mon_ids_of(bpf_get_current_task_btf());
 	__u64 slot;
 
 	/* 0: outside of our pid namespace, which is what live.tgid says before it is set, too. */
