@@ -40,7 +40,20 @@ static __always_inline void mon_use_the_kernel_stack(void *ctx)
 		bpf_tail_call(ctx, &nowhere, 0);
 }
 
-/* Apart from the entry: what both need together would not fit the stack. */
+/*
+ * Entry and return apart from each other and from the program, so that the stack of one is not
+ * below the other's: both together need more than the 512 bytes there are, with some compilers.
+ */
+static __noinline bool mon_session_enter(struct pt_regs *ctx, __u64 *word)
+{
+	return mon_enter(ctx, word, false);
+}
+
+static __noinline bool mon_session_enter_sift(struct pt_regs *ctx, __u64 *word)
+{
+	return mon_enter(ctx, word, true);
+}
+
 static __noinline void mon_session_return(struct pt_regs *ctx, const __u64 *word)
 {
 	mon_leave(ctx, word, false);
@@ -53,7 +66,7 @@ static __noinline void mon_session_return_sift(struct pt_regs *ctx, const __u64 
 
 static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 {
-	__u64 *word, made = 0;
+	__u64 *word;
 
 	if (bpf_ksym_exists(bpf_session_cookie))
 		word = bpf_session_cookie();
@@ -67,10 +80,8 @@ static __always_inline int mon_session_hit(struct pt_regs *ctx, const bool sift)
 		return 0;
 	}
 	/* The verifier wants to see 0 or 1, which clang's `w0 ^= 1` hides. */
-	if (mon_enter(ctx, &made, sift)) {
-		*word = made;
+	if (sift ? mon_session_enter_sift(ctx, word) : mon_session_enter(ctx, word))
 		return 0;
-	}
 	return 1;
 }
 
