@@ -31,6 +31,8 @@ static __always_inline bool mon_is_watched(__u32 tgid)
 {
 	if (!setup.filter || tgid == live.tgid)
 		return true;
+	if (tgid && tgid == live.meter_tgid)
+		return true;
 	return live.tgid_count > 1 && bpf_map_lookup_elem(&tgids, &tgid);
 }
 

@@ -11,7 +11,7 @@
  * The first calls of the run and of each second, per function and CPU. What it keeps stands for
  * itself alone (weight 1), so a race over `since_ns` shifts which calls are kept, never a sum.
  */
-static __always_inline bool mon_allowed(__u32 slot)
+static __always_inline bool mon_allowed(__u32 function, __u32 slot)
 {
 	struct mon_allowance *allowance = bpf_map_lookup_elem(&allowances, &slot);
 	__u64 now;
@@ -26,7 +26,8 @@ static __always_inline bool mon_allowed(__u32 slot)
 		allowance->since_ns = now;
 		allowance->kept_second = 0;
 	}
-	return allowance->kept_second < MON_ALLOWANCE_SECOND &&
+	/* Functions of the monitor's own, behind the others, are never kept. */
+	return allowance->kept_second < MON_ALLOWANCE_SECOND && function < setup.function_count &&
 	       __sync_fetch_and_add(&allowance->kept_second, 1) < MON_ALLOWANCE_SECOND;
 }
 
@@ -41,7 +42,8 @@ static __always_inline __u32 mon_choose(__u32 function, __u32 slot)
 	word = *(volatile __u64 *)&policy->sample;
 	if (word == MON_SAMPLE_ALL)
 		return 1;
-	if (setup.allowance && (policy->flags & MON_POLICY_ALLOWANCE) && mon_allowed(slot))
+	if (setup.allowance && (policy->flags & MON_POLICY_ALLOWANCE) &&
+	    mon_allowed(function, slot))
 		return 1;
 	if (!(word >> 32))
 		return 0;

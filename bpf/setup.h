@@ -67,8 +67,8 @@ struct mon_live {
 	 * which nobody knows. 0: no return was ever skipped, ~0: now is.
 	 */
 	__u64 skipped_until_ns;
-	__u32 cut_off; /* by capture/: some link of a moved function was closed */
-	__u32 reserved;
+	__u32 cut_off;	  /* by capture/: some link of a moved function was closed */
+	__u32 meter_tgid; /* by capture/: the child that times hits, watched like a target; or 0 */
 };
 
 _Static_assert(sizeof(struct mon_setup) == 112, "layout");

@@ -19,8 +19,11 @@
 #include "tests/harness/watch.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MODE(state) (*(const enum mon_mode *)*(state))
 #define TRIES_MAX 1000000
@@ -373,6 +376,106 @@ static void a_hit_costs_something(void **state)
 	assert_int_equal(watch.tasks, 1); /* the child is not one of them */
 }
 
+static pid_t only_child_but(pid_t other)
+{
+	char path[64];
+	long child = 0, found = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	file = fopen(path, "re");
+	assert_non_null(file);
+	while (fscanf(file, "%ld", &child) == 1)
+		if (child != other) {
+			assert_int_equal(found, 0);
+			found = child;
+		}
+	(void)fclose(file);
+	return (pid_t)found;
+}
+
+static uint32_t time_hit(bool stepped, bool with_return)
+{
+	struct mon_trap_reading reading = {0};
+	int result;
+
+	assert_int_equal(mon_capture_ask_trap(watch.capture, stepped, with_return), 0);
+	assert_int_equal(mon_capture_ask_trap(watch.capture, stepped, with_return), -EBUSY);
+	while ((result = mon_capture_read_trap(watch.capture, &reading)) == -EAGAIN)
+		(void)sched_yield();
+	assert_int_equal(result, 0);
+	assert_int_equal(reading.stepped, stepped);
+	assert_int_equal(reading.with_return, with_return);
+	return reading.ns;
+}
+
+/* Beside the target, of which it changes nothing; and the child may be killed. */
+static void hits_are_timed_again(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	bool skips = MODE(state) == MON_MODE_SESSION;
+	struct mon_trap_reading reading;
+	struct mon_trap_cost cost;
+	char path[512];
+	uint32_t ns;
+	pid_t child;
+	int result;
+
+	target = target_start("rooms", NULL);
+	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	options.own_functions = MON_TRAP_FUNCTIONS;
+	options.allowance = true;
+	options.may_skip_returns = skips;
+	options.movable = true;
+	watch_open(&watch, &options);
+	assert_int_equal(mon_capture_read_trap(watch.capture, &reading), -ENODEV);
+	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
+	watch_attach(&watch, target_pid(target));
+	assert_int_equal(mon_capture_read_trap(watch.capture, &reading), -EAGAIN);
+	say("leaf 5");
+	ns = time_hit(false, true);
+	/* As dear as at the start, by an order: it would be 10 times as much, or nothing. */
+	assert_in_range(ns, cost.full_ns[0] / 4, 4 * cost.full_ns[0]);
+	assert_in_range(time_hit(true, true), cost.full_ns[1] / 4, 4 * cost.full_ns[1]);
+	if (skips)
+		assert_in_range(time_hit(false, false), cost.entry_ns[0] / 4, 4 * cost.entry_ns[0]);
+	else
+		assert_int_equal(mon_capture_ask_trap(watch.capture, false, false), -EINVAL);
+	say("leaf 5");
+	child = only_child_but(target_pid(target));
+	assert_true(child > 0);
+	assert_int_equal(mon_capture_ask_trap(watch.capture, false, true), 0);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	while ((result = mon_capture_read_trap(watch.capture, &reading)) == -EAGAIN || !result)
+		(void)mon_capture_ask_trap(watch.capture, false, true);
+	assert_int_equal(mon_capture_read_trap(watch.capture, &reading), -ENODEV);
+	assert_int_equal(only_child_but(target_pid(target)), 0);
+	say("leaf 5");
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(watch.records[LEAF].finished, 15);
+	assert_int_equal(watch.tasks, 1);
+	assert_int_equal(watch_run_counters(&watch).foreign_hits, 0);
+}
+
+static void the_child_ends_with_the_capture(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct mon_trap_cost cost;
+	char path[512];
+
+	target = target_start("rooms", NULL);
+	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	options.own_functions = MON_TRAP_FUNCTIONS;
+	options.movable = true;
+	watch_open(&watch, &options);
+	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
+	watch_attach(&watch, target_pid(target));
+	assert_true(only_child_but(target_pid(target)) > 0);
+	watch_close_probes(&watch);
+	assert_int_equal(only_child_but(target_pid(target)), 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const enum mon_mode modes[] = {MON_MODE_SESSION, MON_MODE_MULTI, MON_MODE_PERF};
@@ -388,6 +491,8 @@ int main(int argc, char **argv)
 		{"what_was_cut_off_is_not_open", what_was_cut_off_is_not_open},
 		{"without_movable_it_is_refused", without_movable_it_is_refused},
 		{"a_hit_costs_something", a_hit_costs_something},
+		{"hits_are_timed_again", hits_are_timed_again},
+		{"the_child_ends_with_the_capture", the_child_ends_with_the_capture},
 	};
 	static struct CMUnitTest tests[MON_ARRAY_COUNT(rows) * MON_ARRAY_COUNT(modes)];
 	static char names[MON_ARRAY_COUNT(tests)][64];

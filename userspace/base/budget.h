@@ -46,7 +46,7 @@ enum mon_budget_part {
  * second kind; those beyond take what is left, or their histograms are left out.
  */
 #define MON_TOTALS_FUNCTION_BYTES 1128
-#define MON_GOVERNED_FUNCTION_BYTES 192 /* control/governor.c and monitor/govern.c */
+#define MON_GOVERNED_FUNCTION_BYTES 224 /* control/governor.c and monitor/govern.c */
 #define MON_COVERAGE_ROWS_MAX 4096	/* waiting for the database; beyond, windows stay shut */
 #define MON_COVERAGE_ROW_BYTES 32
 #define MON_TOTALS_BUCKETS_BYTES 1872

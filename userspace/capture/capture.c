@@ -136,6 +136,7 @@ void mon_capture_free(struct mon_capture *capture)
 {
 	if (!capture)
 		return;
+	mon_capture_stop_meter(capture);
 	mon_capture_close_probes(capture, 0);
 	mon_capture_forget_foreign(capture);
 	mon_closer_free(capture->closer);

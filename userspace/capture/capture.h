@@ -163,9 +163,24 @@ void mon_capture_reap_foreign(struct mon_capture *capture);
 
 /*
  * What a hit costs here, with these programs and links: probes a child of ours and nobody else, for
- * about 20 ms. Before the first attach, in a capture with `own_functions`. 0 or -errno.
+ * about 30 ms. Before the first attach, once, in a capture with `own_functions`. 0 or -errno.
  */
 int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost *cost_out);
+
+struct mon_trap_reading {
+	bool stepped, with_return;
+	uint32_t ns;
+};
+
+/*
+ * The same again while the run goes on, in a capture with `movable`, whose child stays until
+ * detach: ask, and read the answer some ms later. Neither waits. Without its return a hit can be
+ * timed where returns may be skipped or are not followed at all (else -EINVAL). -EBUSY: the last
+ * answer was not read yet. -EAGAIN: it is not there yet. Anything else: the child is gone, and
+ * nobody will answer.
+ */
+int mon_capture_ask_trap(struct mon_capture *capture, bool stepped, bool with_return);
+int mon_capture_read_trap(struct mon_capture *capture, struct mon_trap_reading *reading_out);
 
 /* The same by a capture of its own, with returns, which ends with the call. */
 int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,

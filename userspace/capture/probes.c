@@ -538,6 +538,7 @@ int mon_capture_detach(struct mon_capture *capture)
 	mon_ns started = mon_clock_now(&mon_clock_system);
 	int result = mon_capture_unpin_probes(capture);
 
+	mon_capture_stop_meter(capture);
 	mon_capture_close_probes(capture, 0);
 	mon_capture_forget_foreign(capture);
 	mon_closer_wait(capture->closer);

@@ -11,9 +11,10 @@
 
 /* Whose a link is, where it is not one function's. */
 #define MON_PROBE_SHARED UINT32_MAX
-#define MON_PROBE_NEW (UINT32_MAX - 1) /* to become shared */
+#define MON_PROBE_NEW (UINT32_MAX - 1)	 /* to become shared */
+#define MON_PROBE_METER (UINT32_MAX - 2) /* of the child that times hits */
 /* Of a forked child: this plus its place among them. */
-#define MON_PROBE_FOREIGN (UINT32_MAX - 1 - MON_CAPTURE_FOREIGN_MAX)
+#define MON_PROBE_FOREIGN (MON_PROBE_METER - MON_CAPTURE_FOREIGN_MAX)
 
 struct mon_probe {
 	int fd; /* a link: closing it detaches */
@@ -55,7 +56,8 @@ struct mon_capture {
 
 	mon_ns attach_ns, detach_ns;
 
-	struct mon_closer *closer; /* NULL: not needed yet */
+	struct mon_closer *closer;    /* NULL: not needed yet */
+	struct mon_trap_meter *meter; /* NULL: none, or it is gone */
 
 	/* With `movable` only. */
 	struct mon_arming *armings; /* mapped */
@@ -96,6 +98,9 @@ bool mon_pidfd_has_ended(int pidfd);
 /* Moves the probes of @owner out of the capture: *taken_out is a malloc'd array, maybe empty. */
 int mon_capture_take_probes(struct mon_capture *capture, uint32_t owner,
 			    struct mon_probe **taken_out, size_t *count_out);
+
+/* Its child ends; the links stay the capture's. Takes a capture without one. */
+void mon_capture_stop_meter(struct mon_capture *capture);
 
 /* Raises the limit of open files so that so many links fit, as far as we may. */
 void mon_probes_want_descriptors(size_t links);

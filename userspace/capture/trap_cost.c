@@ -2,12 +2,18 @@
 /*
  * What a hit costs: measured, because it differs tenfold between machines and kernels. A child of
  * ours calls two functions, one that begins with an instruction that the kernel emulates and one
- * that it single-steps, in batches, and times them by its own CPU clock; the median counts. The
- * programs are those of the run, its last two functions are these, whose counters nobody reads.
- * Bounds: 2 x 2 x BATCHES batches, about 10 ms, and a link or two, closed by a thread.
+ * that it single-steps, in batches, and times them by its own CPU clock; the median counts. Between
+ * the calls it does some work, as programs do: a loop of nothing but traps finds all of the
+ * kernel's code in the caches, and costs 3 to 6 % less. The programs are those of the run, its last
+ * two functions are these, whose counters nobody reads.
+ *
+ * A machine is not always equally fast, and 20 ms may fall on a bad moment, so the child of a run
+ * that may have to scale counts by these costs stays and is asked again now and then.
+ * Bounds: 2 x 2 x BATCHES batches, about 20 ms, and a link or two; 1 to 3 ms each time later.
  */
 #include "capture/state.h"
 
+#include "base/cleanup.h"
 #include "capture/closer.h"
 #include "capture/link.h"
 
@@ -21,13 +27,30 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCHES 9
+#define BATCHES_LATER 5
+#define WORK_STEPS 3000 /* with the lines about 1 us */
+#define WORK_LINES 64
+#define LINE_BYTES 64
 #define OURSELVES "/proc/self/exe"
 
 enum form { FORM_EMULATED, FORM_STEPPED, FORMS };
 
 static const unsigned calls_of_batch[FORMS] = {200, 30};
+
+struct request {
+	uint8_t form;	 /* enum form */
+	uint8_t batches; /* at most BATCHES */
+};
+
+struct mon_trap_meter {
+	pid_t child;
+	int socket;
+	bool waiting; /* an answer is due */
+	struct mon_trap_reading asked;
+};
 
 /* By hand, so that each begins with just that instruction. */
 void mon_trap_emulated(void);
@@ -65,36 +88,65 @@ static int by_size(const void *a, const void *b)
 	return (*left > *right) - (*left < *right);
 }
 
-static uint32_t time_form(enum form form)
+static void work(void)
+{
+	static volatile uint8_t room[WORK_LINES * LINE_BYTES];
+
+	for (size_t line = 0; line < WORK_LINES; line++)
+		room[line * LINE_BYTES]++;
+	for (unsigned step = 0; step < WORK_STEPS; step++)
+		__asm__ volatile("" : : "r"(step) : "memory");
+}
+
+static uint64_t time_calls(enum form form, bool work_only)
+{
+	uint64_t from = cpu_ns();
+
+	for (unsigned call = 0; call < calls_of_batch[form]; call++) {
+		work();
+		if (work_only)
+			continue;
+		if (form == FORM_EMULATED)
+			mon_trap_emulated();
+		else
+			mon_trap_stepped();
+	}
+	return cpu_ns() - from;
+}
+
+static uint32_t time_form(enum form form, size_t count)
 {
 	uint32_t batches[BATCHES];
 
-	for (size_t i = 0; i <= BATCHES; i++) {
-		uint64_t from = cpu_ns();
+	for (size_t i = 0; i <= count; i++) {
+		uint64_t work_ns = time_calls(form, true), both_ns = time_calls(form, false);
 
-		for (unsigned call = 0; call < calls_of_batch[form]; call++) {
-			if (form == FORM_EMULATED)
-				mon_trap_emulated();
-			else
-				mon_trap_stepped();
-		}
 		if (i) /* the first one finds its pages */
-			batches[i - 1] = (uint32_t)((cpu_ns() - from) / calls_of_batch[form]);
+			batches[i - 1] =
+				both_ns > work_ns
+					? (uint32_t)((both_ns - work_ns) / calls_of_batch[form])
+					: 0;
 	}
-	qsort(batches, BATCHES, sizeof(*batches), by_size);
-	return batches[BATCHES / 2];
+	qsort(batches, count, sizeof(*batches), by_size);
+	return batches[count / 2];
 }
 
-/* Child: a form's number in, its ns out, until the other end closes. */
+/* Child: requests in, ns out, until the other end closes. */
 static void serve(int socket, pid_t parent)
 {
-	uint8_t form;
+	struct request request;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_NAME, "monbpf-meter");
 	if (getppid() != parent)
 		_exit(1);
-	while (read(socket, &form, 1) == 1 && form < FORMS) {
-		uint32_t ns = time_form((enum form)form);
+	/* Whoever waits for the end of the monitor's files waits for the monitor, not for this. */
+	if (socket)
+		(void)close_range(0, (unsigned)socket - 1, 0);
+	(void)close_range((unsigned)socket + 1, ~0u, 0);
+	while (read(socket, &request, sizeof(request)) == sizeof(request) && request.form < FORMS &&
+	       request.batches && request.batches <= BATCHES) {
+		uint32_t ns = time_form((enum form)request.form, request.batches);
 
 		if (write(socket, &ns, sizeof(ns)) != sizeof(ns))
 			break;
@@ -102,20 +154,41 @@ static void serve(int socket, pid_t parent)
 	_exit(0);
 }
 
-static int ask(int socket, uint32_t ns_out[FORMS])
+static int send_request(const struct mon_trap_meter *meter, enum form form, unsigned batches)
 {
-	for (uint8_t form = 0; form < FORMS; form++) {
-		ssize_t got;
+	const struct request request = {.form = (uint8_t)form, .batches = (uint8_t)batches};
 
-		if (write(socket, &form, 1) != 1)
-			return -errno;
-		do
-			got = read(socket, &ns_out[form], sizeof(*ns_out));
-		while (got < 0 && errno == EINTR);
-		if (got != sizeof(*ns_out))
-			return -ECHILD;
-		if (!ns_out[form])
-			ns_out[form] = 1;
+	if (send(meter->socket, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
+		return -errno;
+	return 0;
+}
+
+/* -EAGAIN: not yet (with MSG_DONTWAIT). */
+static int receive(const struct mon_trap_meter *meter, int flags, uint32_t *ns_out)
+{
+	ssize_t got;
+
+	do
+		got = recv(meter->socket, ns_out, sizeof(*ns_out), flags);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return -errno;
+	if (got != sizeof(*ns_out))
+		return -ECHILD;
+	if (!*ns_out)
+		*ns_out = 1;
+	return 0;
+}
+
+static int ask(const struct mon_trap_meter *meter, uint32_t ns_out[FORMS])
+{
+	for (enum form form = 0; form < FORMS; form++) {
+		int result = send_request(meter, form, BATCHES);
+
+		if (!result)
+			result = receive(meter, 0, &ns_out[form]);
+		if (result)
+			return result;
 	}
 	return 0;
 }
@@ -184,92 +257,199 @@ static void act_as_sampled(struct mon_capture *capture)
 	}
 }
 
-/* In session mode one link is both; where no return can be skipped, as a foreigner's it has none.
- */
-static void skip_returns(struct mon_capture *capture, pid_t child, bool skip)
+static void mark_no_return(struct mon_capture *capture, bool skip)
 {
 	struct mon_policy *own = capture->policies + capture->options.function_count;
 	uint32_t flags = own[0].flags & ~(uint32_t)MON_POLICY_NO_RETURN;
 
 	if (skip)
 		flags |= MON_POLICY_NO_RETURN;
+	for (size_t i = 0; i < FORMS; i++)
+		__atomic_store_n(&own[i].flags, flags, __ATOMIC_RELEASE);
+}
+
+/* In session mode one link is both; where no return can be skipped, as a foreigner's it has none.
+ */
+static void skip_returns(struct mon_capture *capture, pid_t child, bool skip)
+{
 	if (capture->options.may_skip_returns)
-		for (size_t i = 0; i < FORMS; i++)
-			__atomic_store_n(&own[i].flags, flags, __ATOMIC_RELEASE);
+		mark_no_return(capture, skip);
 	else
-		__atomic_store_n(&capture->live->tgid, skip ? 0 : (uint32_t)child,
+		__atomic_store_n(&capture->live->meter_tgid, skip ? 0 : (uint32_t)child,
 				 __ATOMIC_RELEASE);
 }
 
-static int measure(struct mon_capture *capture, int socket, pid_t child, struct mon_probe *probes,
-		   size_t *count, struct mon_trap_cost *cost)
+static int measure(struct mon_capture *capture, struct mon_probe *probes, size_t *count,
+		   struct mon_trap_cost *cost)
 {
+	const struct mon_trap_meter *meter = capture->meter;
 	bool session = capture->options.mode == MON_MODE_SESSION && capture->options.returns;
 	uint64_t foreign_hits = capture->live->run.foreign_hits;
-	int result = link_own(capture, false, child, probes, count);
+	int result = link_own(capture, false, meter->child, probes, count);
 
 	act_as_sampled(capture);
 	if (!result && session)
-		skip_returns(capture, child, true);
+		skip_returns(capture, meter->child, true);
 	if (!result)
-		result = ask(socket, cost->entry_ns);
+		result = ask(meter, cost->entry_ns);
 	if (session)
-		skip_returns(capture, child, false);
+		skip_returns(capture, meter->child, false);
 	capture->live->run.foreign_hits = foreign_hits;
 	memcpy(cost->full_ns, cost->entry_ns, sizeof(cost->full_ns));
 	if (result || !capture->options.returns)
 		return result;
 	if (!session)
-		result = link_own(capture, true, child, probes, count);
-	return result ? result : ask(socket, cost->full_ns);
+		result = link_own(capture, true, meter->child, probes, count);
+	return result ? result : ask(meter, cost->full_ns);
+}
+
+static int start_child(struct mon_trap_meter *meter)
+{
+	pid_t parent = getpid();
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	meter->child = fork();
+	if (!meter->child) {
+		(void)close(pair[0]);
+		serve(pair[1], parent);
+	}
+	(void)close(pair[1]);
+	if (meter->child > 0) {
+		meter->socket = pair[0];
+		return 0;
+	}
+	(void)close(pair[0]);
+	return -errno;
+}
+
+void mon_capture_stop_meter(struct mon_capture *capture)
+{
+	struct mon_trap_meter *meter = capture->meter;
+	int status;
+
+	if (!meter)
+		return;
+	(void)close(meter->socket);
+	(void)kill(meter->child, SIGKILL);
+	while (waitpid(meter->child, &status, 0) < 0 && errno == EINTR) {
+	}
+	__atomic_store_n(&capture->live->meter_tgid, 0, __ATOMIC_RELEASE);
+	free(meter);
+	capture->meter = NULL;
+}
+
+/* Its links become the capture's, and go when it detaches. */
+static int keep_links(struct mon_capture *capture, struct mon_probe *probes, size_t *count)
+{
+	while (*count) {
+		struct mon_probe *probe = &probes[*count - 1];
+		int result = mon_capture_keep_probe(capture, probe->fd, probe->at_return);
+
+		(*count)--; /* taken in any case */
+		if (result)
+			return result;
+		capture->probes[capture->probe_count - 1].function = MON_PROBE_METER;
+	}
+	return 0;
+}
+
+static int close_links(struct mon_capture *capture, struct mon_probe **probes, size_t count)
+{
+	struct mon_closing closing = {.probe_count = count};
+	int result = 0;
+
+	if (!count)
+		return 0;
+	if (!capture->closer)
+		result = mon_closer_new(capture->live, capture->armings, &capture->closer);
+	if (result) {
+		mon_probes_close(*probes, count);
+		return result;
+	}
+	closing.probes = TAKE_PTR(*probes);
+	mon_closer_close(capture->closer, &closing);
+	return 0;
 }
 
 int mon_capture_measure_traps(struct mon_capture *capture, struct mon_trap_cost *cost_out)
 {
 	MON_FREE struct mon_probe *probes = calloc(2 * FORMS, sizeof(*probes));
 	struct mon_trap_cost cost = {0};
-	struct mon_closing closing = {0};
-	pid_t parent = getpid(), child;
-	int pair[2], status, result;
 	size_t count = 0;
+	int result;
 
 	if (!probes)
 		return -ENOMEM;
-	if (capture->options.own_functions < FORMS || capture->live->tgid_count)
+	if (capture->options.own_functions < FORMS || capture->live->tgid_count || capture->meter)
 		return -EINVAL;
-	if (!capture->closer)
-		result = mon_closer_new(capture->live, capture->armings, &capture->closer);
-	else
-		result = 0;
-	if (result)
+	capture->meter = calloc(1, sizeof(*capture->meter));
+	if (!capture->meter)
+		return -ENOMEM;
+	result = start_child(capture->meter);
+	if (result) {
+		free(TAKE_PTR(capture->meter));
 		return result;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	child = fork();
-	if (!child) {
-		(void)close(pair[0]);
-		serve(pair[1], parent);
 	}
-	(void)close(pair[1]);
-	result = child < 0 ? -errno : 0;
-	if (!result) {
-		__atomic_store_n(&capture->live->tgid, (uint32_t)child, __ATOMIC_RELEASE);
-		mon_capture_set_gate(capture, MON_REASON_GATE_CLOSED);
-		result = measure(capture, pair[0], child, probes, &count, &cost);
-	}
-	(void)close(pair[0]);
+	__atomic_store_n(&capture->live->meter_tgid, (uint32_t)capture->meter->child,
+			 __ATOMIC_RELEASE);
+	mon_capture_set_gate(capture, MON_REASON_GATE_CLOSED);
+	result = measure(capture, probes, &count, &cost);
 	mon_capture_set_gate(capture, 0);
-	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-	}
-	__atomic_store_n(&capture->live->tgid, 0, __ATOMIC_RELEASE);
-	if (count) {
-		closing.probes = TAKE_PTR(probes);
-		closing.probe_count = count;
-		mon_closer_close(capture->closer, &closing);
-	}
+	if (!result && capture->options.movable)
+		result = keep_links(capture, probes, &count);
+	if (result || !capture->options.movable)
+		mon_capture_stop_meter(capture);
+	if (close_links(capture, &probes, count) && !result)
+		result = -ENOMEM;
 	if (!result)
 		*cost_out = cost;
 	return result;
+}
+
+int mon_capture_ask_trap(struct mon_capture *capture, bool stepped, bool with_return)
+{
+	struct mon_trap_meter *meter = capture->meter;
+	int result;
+
+	if (!meter)
+		return -ENODEV;
+	if (meter->waiting)
+		return -EBUSY;
+	if (!with_return && capture->options.returns && !capture->options.may_skip_returns)
+		return -EINVAL;
+	if (capture->options.may_skip_returns)
+		mark_no_return(capture, !with_return);
+	result = send_request(meter, stepped ? FORM_STEPPED : FORM_EMULATED, BATCHES_LATER);
+	if (result) {
+		mon_capture_stop_meter(capture);
+		return result;
+	}
+	meter->waiting = true;
+	meter->asked = (struct mon_trap_reading){.stepped = stepped, .with_return = with_return};
+	return 0;
+}
+
+int mon_capture_read_trap(struct mon_capture *capture, struct mon_trap_reading *reading_out)
+{
+	struct mon_trap_meter *meter = capture->meter;
+	int result;
+
+	if (!meter)
+		return -ENODEV;
+	if (!meter->waiting)
+		return -EAGAIN;
+	result = receive(meter, MSG_DONTWAIT, &meter->asked.ns);
+	if (result == -EAGAIN)
+		return result;
+	if (result) {
+		mon_capture_stop_meter(capture);
+		return result;
+	}
+	meter->waiting = false;
+	*reading_out = meter->asked;
+	return 0;
 }
 
 int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,

@@ -28,12 +28,29 @@
 #define RECORD_NS 250
 #define RECORD_STACK_NS 1200
 #define RECORD_TEXT_NS 500
+#define READINGS_MAX 64	    /* of a hit's cost, that its mean is of */
+#define READING_OFF_MAX 0.3 /* of the mean: more is taken for so much */
+#define READINGS_TRUSTED 32 /* of all costs together: what was before is then priced for good */
+
+struct hits {
+	double entries[2], returns[2], kept; /* [1]: single-stepped */
+};
+
+/*
+ * CPU time in which these hits were made, and what is left of it without them. Costs are known
+ * better later than at the start, so the first hits are priced when that has come.
+ */
+struct spent {
+	double settled_own_ns;
+	double cpu_ns; /* not settled yet, and its hits */
+	struct hits hits;
+};
 
 struct function {
 	struct mon_governor_counts before;
-	double calls, kept, own_ns;	     /* smoothed, of the time it was armed */
-	double cost_ns;			     /* since the last look */
-	uint64_t armed_own_ns, armed_cpu_ns; /* of the run */
+	double calls, kept, own_ns; /* smoothed, of the time it was armed */
+	struct spent armed;	    /* of the run */
+	double armed_cpu_ns;
 	bool stepped, needs_returns, no_return, windowed;
 };
 
@@ -42,8 +59,16 @@ struct candidate {
 	uint32_t function;
 };
 
+/* What a hit costs, by whether its instruction is single-stepped. */
+struct cost {
+	double ns;
+	unsigned readings; /* it is the mean of, at most READINGS_MAX */
+};
+
 struct mon_governor {
 	struct mon_governor_config config;
+	struct cost entry[2], full[2]; /* without the return, and with it */
+	unsigned readings;
 	struct mon_budget *budget;
 	uint32_t count, no_return_count, windowed_count;
 	struct function *functions;
@@ -58,7 +83,8 @@ struct mon_governor {
 	mon_ns calm_since_ns; /* 0: it is not */
 	mon_ns calm_wait_ns;  /* longer each time a step back was soon taken again */
 	mon_ns relaxed_ns;
-	double cost_ns, own_ns; /* of the run */
+	struct spent spent; /* of the run */
+	double spent_cpu_ns;
 };
 
 uint32_t mon_governor_record_ns(bool stacks, uint32_t texts)
@@ -90,6 +116,10 @@ int mon_governor_new(const struct mon_governor_config *config, uint32_t function
 	governor->budget = budget;
 	governor->count = function_count;
 	governor->calm_wait_ns = MON_GOVERNOR_CALM_NS;
+	for (size_t i = 0; i < 2; i++) {
+		governor->entry[i] = (struct cost){config->cost.entry_ns[i], 1};
+		governor->full[i] = (struct cost){config->cost.full_ns[i], 1};
+	}
 	for (uint32_t i = 0; i < function_count; i++) {
 		governor->functions[i].stepped = traits[i] & MON_GOVERNOR_STEPPED;
 		governor->functions[i].needs_returns = traits[i] & MON_GOVERNOR_NEEDS_RETURNS;
@@ -107,15 +137,35 @@ void mon_governor_free(struct mon_governor *governor)
 	free(governor);
 }
 
+void mon_governor_note_cost(struct mon_governor *governor, bool stepped, bool with_return,
+			    uint32_t ns)
+{
+	struct cost *cost = with_return ? &governor->full[stepped] : &governor->entry[stepped];
+	double before = cost->ns, reading = ns;
+
+	/* A bad moment of the child's says nothing of hits. */
+	if (reading > before * (1 + READING_OFF_MAX))
+		reading = before * (1 + READING_OFF_MAX);
+	if (reading < before * (1 - READING_OFF_MAX))
+		reading = before * (1 - READING_OFF_MAX);
+	governor->readings++;
+	if (cost->readings < READINGS_MAX)
+		cost->readings++;
+	cost->ns += (reading - before) / cost->readings;
+	/* Where nobody can time an entry alone, it costs the same part of both as at the start. */
+	if (with_return && !governor->config.can_skip_returns)
+		governor->entry[stepped].ns *= cost->ns / before;
+}
+
 static double entry_ns(const struct mon_governor *governor, const struct function *function)
 {
-	return governor->config.cost.entry_ns[function->stepped];
+	return governor->entry[function->stepped].ns;
 }
 
 static double return_ns(const struct mon_governor *governor, const struct function *function)
 {
-	uint32_t entry = governor->config.cost.entry_ns[function->stepped];
-	uint32_t full = governor->config.cost.full_ns[function->stepped];
+	double entry = governor->entry[function->stepped].ns;
+	double full = governor->full[function->stepped].ns;
 
 	return governor->config.returns && full > entry ? full - entry : 0;
 }
@@ -142,9 +192,23 @@ static double predict_armed(const struct mon_governor *governor)
 	return sum;
 }
 
-/* What its hits cost since the last look; the counts become the last ones. */
-static void charge(const struct mon_governor *governor, struct function *function,
-		   const struct mon_governor_counts *now)
+static double price(const struct mon_governor *governor, const struct hits *hits)
+{
+	double sum = hits->kept * governor->config.record_ns;
+
+	for (size_t i = 0; i < 2; i++) {
+		double entry = governor->entry[i].ns, full = governor->full[i].ns;
+
+		sum += hits->entries[i] * entry;
+		if (governor->config.returns && full > entry)
+			sum += hits->returns[i] * (full - entry);
+	}
+	return sum;
+}
+
+/* Its hits since the last look. */
+static void count(const struct function *function, const struct mon_governor_counts *now,
+		  struct hits *hits)
 {
 	const struct mon_governor_counts *before = &function->before;
 	double calls = (double)(now->calls - before->calls);
@@ -154,9 +218,35 @@ static void charge(const struct mon_governor *governor, struct function *functio
 	/* Of two links at once only one costs a trap. */
 	double ignored = now->armed ? 0 : (double)(now->ignored - before->ignored);
 
-	function->cost_ns = (calls + ignored) * entry_ns(governor, function) +
-			    returns * return_ns(governor, function) +
-			    kept * governor->config.record_ns;
+	hits->entries[function->stepped] += calls + ignored;
+	hits->returns[function->stepped] += returns;
+	hits->kept += kept;
+}
+
+/* Own CPU time is never none: costs are measured, not known. */
+static double own_of(const struct mon_governor *governor, double cpu_ns, const struct hits *hits)
+{
+	double cost_ns = price(governor, hits);
+
+	return cpu_ns - (cost_ns < COST_MAX * cpu_ns ? cost_ns : COST_MAX * cpu_ns);
+}
+
+static double own_spent(const struct mon_governor *governor, const struct spent *spent)
+{
+	return spent->settled_own_ns + own_of(governor, spent->cpu_ns, &spent->hits);
+}
+
+static void spend(const struct mon_governor *governor, struct spent *spent, double cpu_ns,
+		  const struct hits *hits)
+{
+	spent->cpu_ns += cpu_ns;
+	for (size_t i = 0; i < 2; i++) {
+		spent->hits.entries[i] += hits->entries[i];
+		spent->hits.returns[i] += hits->returns[i];
+	}
+	spent->hits.kept += hits->kept;
+	if (governor->readings >= READINGS_TRUSTED)
+		*spent = (struct spent){.settled_own_ns = own_spent(governor, spent)};
 }
 
 static void smooth(double *value, double added, double passed_ns)
@@ -165,15 +255,17 @@ static void smooth(double *value, double added, double passed_ns)
 }
 
 /* The rate of one that was armed all of the time since the last look. */
-static void learn(struct function *function, const struct mon_governor_counts *now, double own_ns,
-		  double cpu_ns)
+static void learn(const struct mon_governor *governor, struct function *function,
+		  const struct mon_governor_counts *now, double cpu_ns, const struct hits *hits)
 {
+	double own_ns = own_of(governor, cpu_ns, hits);
+
 	if (now->armed) {
 		smooth(&function->calls, (double)(now->calls - function->before.calls), own_ns);
 		smooth(&function->kept, (double)(now->emitted - function->before.emitted), own_ns);
 		smooth(&function->own_ns, own_ns, own_ns);
-		function->armed_own_ns += (uint64_t)own_ns;
-		function->armed_cpu_ns += (uint64_t)cpu_ns;
+		spend(governor, &function->armed, cpu_ns, hits);
+		function->armed_cpu_ns += cpu_ns;
 	}
 	function->before = *now;
 }
@@ -431,23 +523,22 @@ static void keep_debt(struct mon_governor *governor, double added_ns, bool negli
 
 bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_look *look)
 {
-	double passed_ns, cpu_ns, own_ns, cost_ns = 0, overhead, share;
+	double passed_ns, cpu_ns, own_ns, cost_ns, overhead, share;
 	bool changed = false, negligible, first = !governor->looked;
+	struct hits hits = {0};
 
 	passed_ns = (double)(look->now - governor->looked_ns);
 	cpu_ns = (double)(look->cpu_ns > governor->cpu_ns ? look->cpu_ns - governor->cpu_ns : 0);
-	for (uint32_t i = 0; i < governor->count && !first; i++) {
-		charge(governor, &governor->functions[i], &look->functions[i]);
-		cost_ns += governor->functions[i].cost_ns;
-	}
-	if (cost_ns > COST_MAX * cpu_ns)
-		cost_ns = COST_MAX * cpu_ns;
-	own_ns = cpu_ns - cost_ns;
+	for (uint32_t i = 0; i < governor->count && !first; i++)
+		count(&governor->functions[i], &look->functions[i], &hits);
+	own_ns = own_of(governor, cpu_ns, &hits);
+	cost_ns = cpu_ns - own_ns;
 	for (uint32_t i = 0; i < governor->count; i++) {
 		if (first)
 			governor->functions[i].before = look->functions[i];
 		else
-			learn(&governor->functions[i], &look->functions[i], own_ns, cpu_ns);
+			learn(governor, &governor->functions[i], &look->functions[i], cpu_ns,
+			      &hits);
 	}
 	governor->looked = true;
 	governor->looked_ns = look->now;
@@ -456,8 +547,8 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 		governor->decided_ns = look->now;
 		return false;
 	}
-	governor->cost_ns += cost_ns;
-	governor->own_ns += own_ns;
+	spend(governor, &governor->spent, cpu_ns, &hits);
+	governor->spent_cpu_ns += cpu_ns;
 	smooth(&governor->recent_cost_ns, cost_ns, passed_ns);
 	smooth(&governor->recent_own_ns, own_ns, passed_ns);
 	smooth(&governor->recent_ns, passed_ns, passed_ns);
@@ -531,24 +622,29 @@ double mon_governor_overhead(const struct mon_governor *governor)
 	return governor->recent_own_ns > 0 ? governor->recent_cost_ns / governor->recent_own_ns : 0;
 }
 
-double mon_governor_overhead_of_run(const struct mon_governor *governor)
-{
-	return governor->own_ns > 0 ? governor->cost_ns / governor->own_ns : 0;
-}
-
 void mon_governor_sums(const struct mon_governor *governor, uint64_t *cost_ns_out,
 		       uint64_t *own_ns_out)
 {
-	*cost_ns_out = (uint64_t)governor->cost_ns;
-	*own_ns_out = (uint64_t)governor->own_ns;
+	double own_ns = own_spent(governor, &governor->spent);
+
+	*cost_ns_out = (uint64_t)(governor->spent_cpu_ns - own_ns);
+	*own_ns_out = (uint64_t)own_ns;
+}
+
+double mon_governor_overhead_of_run(const struct mon_governor *governor)
+{
+	double own_ns = own_spent(governor, &governor->spent);
+
+	return own_ns > 0 ? (governor->spent_cpu_ns - own_ns) / own_ns : 0;
 }
 
 uint64_t mon_governor_armed_own_ns(const struct mon_governor *governor, uint32_t function)
 {
 	const struct function *of = &governor->functions[function];
+	double own_ns = own_spent(governor, &of->armed);
 
 	/* A small difference of two large numbers, one of them an estimate, is none. */
-	return of->armed_own_ns < of->armed_cpu_ns / OWN_TRUSTED ? 0 : of->armed_own_ns;
+	return own_ns < of->armed_cpu_ns / OWN_TRUSTED ? 0 : (uint64_t)own_ns;
 }
 
 double mon_governor_full_cost(const struct mon_governor *governor, uint32_t function)

@@ -6,12 +6,12 @@
  *
  * Overhead is what hits cost, divided by the CPU time that the target takes for itself (its CPU
  * time without that cost). Hits of processes that are not watched are
- * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed: records are
- * kept at a tenth of the rate; calls that are not kept get no return trap, dearest functions first;
- * functions are armed for a share of the time only, dearest first. What was spent above the limit
- * is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back when the cost
- * would stay below MON_GOVERNOR_CALM of the limit, or of what is negligible, and has for
- * MON_GOVERNOR_CALM_NS.
+ * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed:
+ * records are kept at a tenth of the rate; calls that are not kept get no return trap, dearest
+ * functions first; functions are armed for a share of the time only, dearest first. What was spent
+ * above the limit is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back
+ * when the cost would stay below MON_GOVERNOR_CALM of the limit, or of what is negligible, and has
+ * for MON_GOVERNOR_CALM_NS.
  *
  * Life: new, look (each quarter of a second, and whenever a function was armed or disarmed), then
  * order and the figures, ..., free. One thread.
@@ -96,6 +96,13 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 
 struct mon_governor_order mon_governor_order(const struct mon_governor *governor,
 					     uint32_t function);
+/*
+ * What a hit costs now, measured again. One reading may be off by much, the start too: their mean
+ * counts, and what was spent before the first 32 of them is priced anew by it.
+ */
+void mon_governor_note_cost(struct mon_governor *governor, bool stepped, bool with_return,
+			    uint32_t ns);
+
 bool mon_governor_lower_rates(const struct mon_governor *governor);
 enum mon_governor_step mon_governor_step(const struct mon_governor *governor);
 /* This step failed for a reason of the kernel's (no descriptors, ...): it is not tried again. */

@@ -51,13 +51,15 @@ struct mon_govern {
 	uint64_t cpu_ns[MON_TARGETS_MAX];  /* as last read: what ended keeps it */
 	size_t clock_count;
 	mon_ns begun_ns, next_look_ns, look_ns;
-	bool changed; /* orders are to be carried out */
+	bool changed;	  /* orders are to be carried out */
+	unsigned timings; /* of hits, that were asked for */
+	bool times_form[2], times_entry,
+		times_full; /* which ones are of use; [1]: single-stepped */
 	uint64_t random;
 	enum mon_governor_step told;
 };
 
-_Static_assert(sizeof(struct armed) + sizeof(struct mon_governor_counts) <=
-		       MON_GOVERNED_FUNCTION_BYTES / 2,
+_Static_assert(sizeof(struct armed) + sizeof(struct mon_governor_counts) <= 64,
 	       "the plan knows what a function takes");
 
 /* xorshift64*: windows need no secret. */
@@ -121,6 +123,29 @@ static void look(struct mon_govern *govern)
 				    : govern->look_ns);
 }
 
+/*
+ * Costs are measured again as long as something depends on them: one of the up to four figures at a
+ * time, in turn.
+ */
+static void time_hits(struct mon_govern *govern)
+{
+	struct mon_capture *capture = govern->monitor->capture;
+	struct mon_trap_reading reading;
+	bool stepped, with_return;
+
+	if (!mon_capture_read_trap(capture, &reading))
+		mon_governor_note_cost(govern->governor, reading.stepped, reading.with_return,
+				       reading.ns);
+	if (mon_governor_step(govern->governor) == MON_GOVERNOR_FREE)
+		return;
+	govern->timings++;
+	stepped = govern->times_form[0] && govern->times_form[1] ? govern->timings / 2 % 2
+								 : govern->times_form[1];
+	with_return = govern->times_entry && govern->times_full ? govern->timings % 2
+								: govern->times_full;
+	(void)mon_capture_ask_trap(capture, stepped, with_return);
+}
+
 int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost,
 		   struct mon_govern **govern_out)
 {
@@ -147,11 +172,14 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 	govern->monitor = monitor;
 	govern->limit = config->max_overhead;
 	govern->count = (uint32_t)set->function_count;
+	govern->times_full = options.returns;
+	govern->times_entry = !options.returns || options.can_skip_returns;
 	for (uint32_t i = 0; i < govern->count; i++) {
 		const struct mon_policy *policy = &monitor->policies[i];
 
 		if (set->functions[i].cost != MON_COST_EMULATED)
 			traits[i] |= MON_GOVERNOR_STEPPED;
+		govern->times_form[set->functions[i].cost != MON_COST_EMULATED] = true;
 		if (policy->slow_ns || (policy->flags & MON_POLICY_KEEP_FAILED))
 			traits[i] |= MON_GOVERNOR_NEEDS_RETURNS;
 		options.can_lower_rates |= !config->keep_none && monitor->rules[i]->automatic;
@@ -429,8 +457,10 @@ mon_ns mon_govern_next(const struct mon_govern *govern)
 
 void mon_govern_act(struct mon_govern *govern, mon_ns now)
 {
-	if (now >= govern->next_look_ns)
+	if (now >= govern->next_look_ns) {
+		time_hits(govern);
 		look(govern);
+	}
 	if (govern->changed)
 		carry_out(govern);
 	act_on_windows(govern, now);
