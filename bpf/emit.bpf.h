@@ -261,6 +261,18 @@ static __noinline void mon_emit_stack(struct mon_counters *count, const struct m
 		mon_emit_stack_of(count, call, setup.stack_record_bytes, false);
 }
 
+/*
+ * Two questions: of both pointers at once clang 19 makes one number, which the verifier does not
+ * allow for pointers. The empty instruction between them keeps them apart.
+ */
+static __always_inline bool mon_has_texts(const struct mon_call *call)
+{
+	if (call->texts)
+		return true;
+	asm volatile("");
+	return call->entry;
+}
+
 /* @walk, a constant: `entry` or `leave` may be set, there is something to walk for a stack. */
 static __always_inline void mon_emit_call(struct mon_counters *count, const struct mon_call *call,
 					  const bool walk)
@@ -273,7 +285,7 @@ static __always_inline void mon_emit_call(struct mon_counters *count, const stru
 		__sync_fetch_and_add(&count->gate_closed, 1);
 	else if (walk && setup.stack_frames)
 		mon_emit_stack(count, call);
-	else if (walk && setup.text_count && (call->texts || call->entry))
+	else if (walk && setup.text_count && mon_has_texts(call))
 		mon_emit_texts(count, call);
 	else if (!walk && setup.text_count && call->texts)
 		mon_emit_texts_of(count, call, false);
