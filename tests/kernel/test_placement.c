@@ -235,7 +235,8 @@ static void watch_crypto(const struct mon_function_set *set, size_t from, const 
 	monitor = monitor_start(argv);
 	(void)monitor_wait_line(monitor, "watching", PROCESS_TIMEOUT_MS);
 	compute(target, sum);
-	monitor_end(monitor, 0);
+	/* The target has ended, and so does the monitor: a signal could find it doing that. */
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
 	assert_string_equal(sum, expected);
 	assert_ledger_closed(database);
 	assert_int_equal(db_int(database, "SELECT count(*) FROM losses"), 0);
