@@ -60,6 +60,7 @@ struct mon_live {
 	/*
 	 * By capture/: when the reader was last known to live, CLOCK_MONOTONIC. A chosen call that
 	 * ends later than the reader's timeout after it is counted as gate_closed: nobody reads.
+	 * Seconds of the allowance are told by it, too.
 	 */
 	__u64 heartbeat_ns;
 	/*

@@ -5,6 +5,7 @@
  * can be read and is accounted for at the end.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "control/sampler.h"
 #include "tests/harness/functions.h"
 #include "tests/harness/target.h"
@@ -12,6 +13,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -210,6 +212,46 @@ static void sampling(void **state)
 	}
 }
 
+static void leaves(struct target *target, const char *line)
+{
+	process_say(target_process(target), line);
+	(void)target_wait_line(target, "ok", PROCESS_TIMEOUT_MS);
+}
+
+/* The first of the run, then so many of each second, by the clock that the reader keeps. */
+static void allowance(void **state)
+{
+	static const char *const symbols[] = {"watched_leaf", NULL};
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct target *target = target_start("rooms", NULL);
+	mon_ns now = mon_clock_now(&mon_clock_system);
+	uint64_t kept = MON_ALLOWANCE_RUN + MON_ALLOWANCE_SECOND;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one); /* each CPU has its own */
+	assert_int_equal(sched_setaffinity(target_pid(target), sizeof(one), &one), 0);
+	options.allowance = true;
+	functions_of("rooms", symbols);
+	watch_open(&watch, &options);
+	mon_capture_write_policy(watch.capture, 0,
+				 (struct mon_policy){.sample = MON_SAMPLE_NONE,
+						     .flags = MON_POLICY_ALLOWANCE});
+	watch_attach(&watch, target_pid(target));
+	mon_capture_heartbeat(watch.capture, now);
+	leaves(target, "leaf 500");
+	assert_int_equal(watch_counters(&watch, 0).emitted, kept);
+	mon_capture_heartbeat(watch.capture, now + MON_NS_PER_S - 1);
+	leaves(target, "leaf 500");
+	assert_int_equal(watch_counters(&watch, 0).emitted, kept);
+	mon_capture_heartbeat(watch.capture, now + MON_NS_PER_S);
+	leaves(target, "leaf 500");
+	assert_int_equal(watch_counters(&watch, 0).emitted, kept + MON_ALLOWANCE_SECOND);
+	watch_close_probes(&watch);
+	watch_check(&watch);
+	assert_int_equal(target_finish(target), 0);
+}
+
 /* 1 in 4: each record stands for four calls, and so many are kept (within six sigma). */
 static void weights(void **state)
 {
@@ -344,6 +386,7 @@ int main(int argc, char **argv)
 		{"entries_only", entries_only},
 		{"arguments", arguments},
 		{"sampling", sampling},
+		{"allowance", allowance},
 		{"weights", weights},
 		{"every_byte_is_written", every_byte_is_written},
 		{"gate", gate},

@@ -326,7 +326,7 @@ int mon_monitor_start_workers(struct mon_monitor *monitor, struct mon_error *err
 		.budget = monitor->budget,
 		.on_size_reached = on_size_reached,
 		.on_gate = on_gate,
-		.on_alive = monitor->config.persist ? on_alive : NULL,
+		.on_alive = on_alive,
 		.context = monitor,
 	};
 	int result = mon_queue_new(&queue, &monitor->queue);
