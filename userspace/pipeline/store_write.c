@@ -39,9 +39,13 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_MODULE] = "INSERT OR IGNORE INTO module(path,build_id) VALUES(?,?)",
 	[MON_STORE_MODULE_FIND] = "SELECT id FROM module WHERE path=? AND build_id=?",
 	[MON_STORE_MAPPING] =
-		"INSERT OR REPLACE INTO mapping(run_id,pid,start,end,offset,module_id)"
-		" VALUES(?,?,?,?,?,?)",
-	[MON_STORE_MAPPINGS] = "SELECT pid,start,end,offset,module_id FROM mapping WHERE run_id=?",
+		"INSERT INTO mapping(run_id,pid,start,end,offset,module_id) VALUES(?,?,?,?,?,?)",
+	[MON_STORE_MAPPING_GONE] =
+		"DELETE FROM mapping WHERE run_id=?1 AND pid=?2 AND start<?4 AND end>?3",
+	[MON_STORE_MAPPING_FIND] =
+		"SELECT p.start,p.end,p.offset,p.module_id FROM mapping p JOIN module m"
+		" ON m.id=p.module_id WHERE p.run_id=?1 AND p.pid=?2 AND p.start<=?3"
+		" AND (?4 IS NULL OR m.path=?4) ORDER BY p.start DESC LIMIT 1",
 	[MON_STORE_TASK] = "INSERT INTO task(id,run_id,pid,tid,born_ns,comm) VALUES(?,?,?,?,?,?)"
 			   " ON CONFLICT(id) DO UPDATE SET comm=excluded.comm",
 	[MON_STORE_TASK_FIND] =
