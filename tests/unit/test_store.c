@@ -192,6 +192,60 @@ static void shares_of_the_time_and_what_they_cost(void **state)
 			 1);
 }
 
+/* What a later monbpf appended to every table is left alone, and so are its views. */
+static void a_file_of_a_later_minor_is_appended_to(void **state)
+{
+	static const char *const tables[] = {
+		"meta",	    "run",    "clock",	   "module",	    "function",
+		"task",	    "call",   "call_text", "call_stack",    "stack",
+		"mapping",  "batch",  "mark",	   "set_aside",	    "function_total",
+		"coverage", "reason", "ledger",	   "breaker_event", "function_interval",
+	};
+	const struct mon_total total = {.function = 0, .calls = 3};
+	const struct mon_interval interval = {.function = 0, .start_ns = STARTED_NS, .calls = 3};
+	const struct mon_coverage coverage = {.function = 0, .from_ns = STARTED_NS, .why = "w"};
+	const struct mon_breaker_transition transition = {
+		STARTED_NS + 3, MON_BREAKER_CLOSED, MON_BREAKER_OPEN, "5 failures in a row", -EIO};
+	const struct mon_tick tick = {.at_ns = STARTED_NS + 9,
+				      .clock_row = true,
+				      .totals = &total,
+				      .total_count = 1,
+				      .intervals = &interval,
+				      .interval_count = 1,
+				      .coverage = &coverage,
+				      .coverage_count = 1};
+	struct mon_batch batch;
+	struct mon_store *store;
+
+	(void)state;
+	store_end(store_begun());
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM sqlite_schema"
+					    " WHERE type='table'"),
+			 MON_ARRAY_COUNT(tables));
+	for (size_t i = 0; i < MON_ARRAY_COUNT(tables); i++) {
+		char sql[128];
+
+		(void)snprintf(sql, sizeof(sql),
+			       "ALTER TABLE %s ADD COLUMN later INTEGER NOT NULL DEFAULT 7",
+			       tables[i]);
+		store_execute(sql);
+	}
+	store_execute("DROP VIEW functions; CREATE VIEW functions AS SELECT 8 AS later;"
+		      "UPDATE meta SET value=99 WHERE key='minor'");
+	store = store_begun();
+	feed_calls(9);
+	batch = feed_batch();
+	batch.tick = &tick;
+	batch.transitions = &transition;
+	batch.transition_count = 1;
+	store_push(store, &batch, 0);
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT sum(later) FROM call"), 9 * 7);
+	assert_int_equal(db_int(store_path, "SELECT sum(later) FROM function_interval"), 7);
+	assert_int_equal(db_int(store_path, "SELECT later FROM functions"), 8);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 99);
+}
+
 static void a_tick_is_written_once_and_may_be_repeated(void **state)
 {
 	struct mon_store *store = store_begun();
@@ -541,6 +595,7 @@ int main(void)
 		TEST(a_tick_is_written_once_and_may_be_repeated),
 		TEST(marks_and_failures_of_totals),
 		TEST(columns_are_appended_to_a_file_of_before),
+		TEST(a_file_of_a_later_minor_is_appended_to),
 		TEST(shares_of_the_time_and_what_they_cost),
 		TEST(runs_follow_each_other_in_one_file),
 		TEST(a_batch_pushed_again_lands_once),

@@ -38,7 +38,7 @@ int mon_store_execute(struct mon_store *store, const char *sql)
 static int create_schema(struct mon_store *store)
 {
 	static const char written_by[] =
-		"INSERT INTO meta VALUES('written_by','monbpf " MON_VERSION "')";
+		"INSERT INTO meta(key,value) VALUES('written_by','monbpf " MON_VERSION "')";
 	int code = mon_store_execute(store, "PRAGMA page_size=8192; BEGIN EXCLUSIVE");
 
 	if (code == SQLITE_OK)

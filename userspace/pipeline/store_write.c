@@ -27,6 +27,7 @@
 
 _Static_assert(MON_STORE_ROWS_PER_STATEMENT == 50, "FIVE(TEN())");
 
+/* Columns by name: a file of a later minor has more of them. */
 static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_BEGIN] = "BEGIN IMMEDIATE",
 	[MON_STORE_COMMIT] = "COMMIT",
@@ -54,8 +55,8 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 		"INSERT INTO set_aside(run_id,ring,position,why,record) VALUES(?,?,?,?,?)",
 	[MON_STORE_BATCH] =
 		"INSERT INTO batch(run_id,first_call,last_call,from_ns,to_ns) VALUES(?,?,?,?,?)",
-	[MON_STORE_MARK] = "INSERT OR REPLACE INTO mark VALUES(?,?,?)",
-	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock VALUES(?,?,?)",
+	[MON_STORE_MARK] = "INSERT OR REPLACE INTO mark(run_id,ring,position) VALUES(?,?,?)",
+	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock(run_id,at_ns,wall_ns) VALUES(?,?,?)",
 	[MON_STORE_TOTAL] =
 		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
 		"total_ns,self_ns,min_ns,max_ns,histogram,estimated,wanted_own_ns,armed_own_ns)"
@@ -66,14 +67,18 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 		" max_ns=excluded.max_ns, histogram=coalesce(excluded.histogram,histogram),"
 		" estimated=max(excluded.estimated,coalesce(estimated,0)),"
 		" wanted_own_ns=excluded.wanted_own_ns, armed_own_ns=excluded.armed_own_ns",
-	[MON_STORE_COVERAGE] = "INSERT OR REPLACE INTO coverage VALUES(?,?,?,?)",
+	[MON_STORE_COVERAGE] =
+		"INSERT OR REPLACE INTO coverage(function_id,from_ns,to_ns,why) VALUES(?,?,?,?)",
 	/* Parts in ten thousand: no type of ours is a fraction. */
 	[MON_STORE_OVERHEAD] = "UPDATE run SET overhead_limit=?2/10000.0, probe_cost_ns=?3,"
 			       " own_cpu_ns=?4 WHERE id=?1",
 	[MON_STORE_INTERVAL] =
-		"INSERT OR REPLACE INTO function_interval VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+		"INSERT OR REPLACE INTO function_interval(function_id,start_ns,length_ns,armed_ns,"
+		"calls,returns,failed,total_ns,self_ns,max_ns,histogram)"
+		" VALUES(?,?,?,?,?,?,?,?,?,?,?)",
 	[MON_STORE_LEDGER] =
-		"INSERT INTO ledger VALUES(?,?,?,?,?) ON CONFLICT DO UPDATE"
+		"INSERT INTO ledger(function_id,reason_id,count,from_ns,to_ns) VALUES(?,?,?,?,?)"
+		" ON CONFLICT DO UPDATE"
 		" SET count=excluded.count, from_ns=coalesce(from_ns,excluded.from_ns),"
 		" to_ns=coalesce(excluded.to_ns,to_ns)",
 	/* A transition has no other identity than its time, and a tick may be written again. */
