@@ -147,7 +147,7 @@ static void columns_are_appended_to_a_file_of_before(void **state)
 		store_push(store, &batch, 0);
 		store_end(store);
 	}
-	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 2);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 3);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM function_total WHERE estimated"),
 			 2);
 	assert_int_equal(db_int(store_path,
@@ -190,6 +190,36 @@ static void shares_of_the_time_and_what_they_cost(void **state)
 	assert_int_equal(db_int(store_path, "SELECT overhead_limit=0.05 AND probe_cost_ns=4 AND "
 					    "own_cpu_ns=96 FROM run"),
 			 1);
+}
+
+/* Files of minor 2 are about whose view `functions` was never told of own time. */
+static void views_of_before_are_made_anew(void **state)
+{
+	const struct mon_total total = {.function = 1,
+					.wanted_ns = 100,
+					.armed_ns = 40,
+					.wanted_own_ns = 90,
+					.armed_own_ns = 30,
+					.calls = 7};
+	const struct mon_tick tick = {
+		.at_ns = STARTED_NS + 100, .totals = &total, .total_count = 1};
+	const struct mon_batch batch = {.tick = &tick};
+	struct mon_store *store = store_begun();
+
+	(void)state;
+	store_push(store, &batch, 0);
+	store_end(store);
+	store_execute("DROP VIEW functions; CREATE VIEW functions AS SELECT f.run_id, s.calls,"
+		      " s.calls*s.wanted_ns/s.armed_ns AS calls_estimated FROM function f"
+		      " JOIN function_total s ON s.function_id=f.id;"
+		      "UPDATE meta SET value=2 WHERE key='minor'");
+	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions"), 17);
+	store_end(store_begun());
+	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions"), 21);
+	assert_int_equal(db_int(store_path, "SELECT count(total_ns_estimated) FROM functions"), 0);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 3);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM sqlite_schema WHERE type='view'"),
+			 4);
 }
 
 /* What a later monbpf appended to every table is left alone, and so are its views. */
@@ -595,6 +625,7 @@ int main(void)
 		TEST(a_tick_is_written_once_and_may_be_repeated),
 		TEST(marks_and_failures_of_totals),
 		TEST(columns_are_appended_to_a_file_of_before),
+		TEST(views_of_before_are_made_anew),
 		TEST(a_file_of_a_later_minor_is_appended_to),
 		TEST(shares_of_the_time_and_what_they_cost),
 		TEST(runs_follow_each_other_in_one_file),
