@@ -486,13 +486,86 @@ static const char sql_totals[] = FUNCTION_COLUMNS
 	" LEFT JOIN function_total s ON s.function_id = f.id"
 	" WHERE f.run_id = ?1 ORDER BY f.id";
 
+/*
+ * Those of one function do not overlap: the last one that starts before the cut may end past it. A
+ * function that was armed a share of the time has a row without an interval, too: nothing was seen
+ * of it, which is not nothing.
+ */
 static const char sql_intervals[] = FUNCTION_COLUMNS
 	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
 	" i.max_ns, i.histogram, i.start_ns, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
-	" JOIN function_interval i ON i.function_id = f.id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
-	" WHERE f.run_id = ?1 AND i.start_ns + i.length_ns > ?2 ORDER BY f.id";
+	" LEFT JOIN function_interval i ON i.function_id = f.id AND i.start_ns + i.length_ns > ?2"
+	"  AND i.start_ns >= coalesce((SELECT max(start_ns) FROM function_interval"
+	"   WHERE function_id = f.id AND start_ns <= ?2), 0)"
+	" WHERE f.run_id = ?1 AND (i.function_id IS NOT NULL OR s.armed_ns < s.wanted_ns)"
+	" ORDER BY f.id";
+
+static uint64_t part_of(uint64_t value, uint64_t part, uint64_t whole)
+{
+	return whole ? (uint64_t)((unsigned __int128)value * part / whole) : 0;
+}
+
+/*
+ * How long @row was wanted and armed since @from_ns. An interval without a call is not in the file,
+ * so these say too little of it; windows are in table `coverage`, but for one that is open now and
+ * those that a database which was out did not get: what the total has more. The total of a further
+ * part is of all parts.
+ */
+static void row_since(struct mon_function_row *row, const struct mon_run *run, uint64_t from_ns,
+		      sqlite3_stmt *statement)
+{
+	uint64_t wanted_ns = mon_query_count(statement, 0),
+		 armed_ns = mon_query_count(statement, 1);
+	uint64_t all_ns = mon_query_count(statement, 4);
+	uint64_t since_ns = run->length_ns > from_ns ? run->length_ns - from_ns : 0;
+	uint64_t since_armed_ns = mon_query_count(statement, 5);
+
+	if (run->ended && since_ns > wanted_ns)
+		since_ns = wanted_ns;
+	if (run->part <= 1 && armed_ns > all_ns)
+		since_armed_ns += armed_ns - all_ns;
+	if (since_armed_ns < row->armed_ns)
+		since_armed_ns = row->armed_ns;
+	if (armed_ns >= wanted_ns || since_armed_ns > since_ns)
+		since_armed_ns = since_ns;
+	row->has_total = true;
+	row->wanted_ns = since_ns;
+	row->armed_ns = since_armed_ns;
+	/* The target's own time is known of the whole run: as much of it, while armed and not. */
+	row->wanted_own_ns = part_of(mon_query_count(statement, 2), since_ns, wanted_ns);
+	row->armed_own_ns = part_of(mon_query_count(statement, 3), since_armed_ns, armed_ns);
+}
+
+static int rows_since(sqlite3 *database, const struct mon_run *run, uint64_t from_ns,
+		      struct mon_function_rows *rows, struct mon_error *error)
+{
+	static const char format[] =
+		"SELECT wanted_ns, armed_ns, %s,"
+		" (SELECT sum(to_ns - from_ns) FROM coverage WHERE function_id = ?1),"
+		" (SELECT sum(to_ns - max(from_ns, ?2)) FROM coverage"
+		"  WHERE function_id = ?1 AND to_ns > ?2)"
+		" FROM function_total WHERE function_id = ?1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	char sql[512];
+	int result;
+
+	(void)snprintf(sql, sizeof(sql), format,
+		       has_column(database, "function_total", "armed_own_ns")
+			       ? "wanted_own_ns, armed_own_ns"
+			       : "0, 0");
+	result = mon_query_prepare(database, sql, (int64_t[]){0, (int64_t)from_ns}, 2, &statement,
+				   error);
+	for (size_t i = 0; i < rows->count && result >= 0; i++) {
+		(void)sqlite3_bind_int64(statement, 1, rows->rows[i].id);
+		result = mon_query_step(statement, error);
+		if (result > 0)
+			row_since(&rows->rows[i], run, from_ns, statement);
+		(void)sqlite3_reset(statement);
+	}
+	return result < 0 ? result : 0;
+}
 
 int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
 			uint64_t *from_ns_out, struct mon_function_rows *rows_out,
@@ -501,13 +574,13 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	struct mon_function_rows rows = {0};
 	uint64_t counts[MON_HISTOGRAM_BUCKETS];
-	uint64_t from_ns = run->length_ns;
+	uint64_t from_ns = cut_ns;
 	char sql[2048];
 	int result;
 
 	(void)snprintf(sql, sizeof(sql), since ? sql_intervals : sql_totals,
 		       has_column(database, "function_total", "estimated") ? "s.estimated" : "0",
-		       /* Of an interval only the time is known. */
+		       /* Of an interval only the time is known: rows_since(). */
 		       !since && has_column(database, "function_total", "armed_own_ns")
 			       ? "s.wanted_own_ns, s.armed_own_ns"
 			       : "0, 0");
@@ -529,9 +602,11 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 			row = &rows.rows[rows.count - 1];
 		}
 		row_numbers(row, statement, counts);
-		if (mon_query_count(statement, 22) < from_ns)
+		if (!mon_query_is_null(statement, 22) && mon_query_count(statement, 22) < from_ns)
 			from_ns = mon_query_count(statement, 22);
 	}
+	if (result == 0 && since)
+		result = rows_since(database, run, from_ns, &rows, error);
 	if (result < 0) {
 		mon_function_rows_clear(&rows);
 		return result;

@@ -89,8 +89,9 @@ struct mon_function_rows {
 void mon_function_rows_clear(struct mon_function_rows *rows);
 
 /*
- * Totals of every function of the run; with @since only intervals that end past @cut_ns, and
- * *@from_ns_out is where the first of those starts.
+ * Totals of every function of the run; with @since only intervals that end past @cut_ns, of the
+ * functions that were called then or not armed all the time. *@from_ns_out is @cut_ns, or where the
+ * first of those intervals starts before it.
  */
 int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
 			uint64_t *from_ns_out, struct mon_function_rows *rows_out,

@@ -201,7 +201,7 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 	mon_table_row(table);
 	mon_table_text(table, NAME, row->name);
 	mon_table_text(table, SYMBOL, row->symbol);
-	if (row->has_total) {
+	if (row->has_total && !mon_estimate_is_blind(row)) {
 		mon_table_estimate(table, CALLS_SHOWN, mon_estimate_calls(row), scaled);
 		mon_table_estimate(table, RATE, mon_estimate_rate(row), scaled);
 		mon_table_number(table, CALLS, row->calls);
@@ -304,6 +304,17 @@ static void print_functions(const struct mon_report *report, const struct mon_ta
 			      mon_table_rows(table) - shown,
 			      MON_ESCAPED(report->functions.rows[0].name));
 	mon_report_print_marks(report);
+	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
+		const struct mon_function_row *row = &report->functions.rows[i];
+
+		if (!mon_estimate_is_blind(row))
+			continue;
+		noted++;
+		(void)snprintf(
+			text, sizeof(text), "%.200s: not armed in %s: its calls are not known",
+			MON_ESCAPED(row->name), mon_format_ns((char[32]){0}, 32, row->wanted_ns));
+		warn(report, text);
+	}
 	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
 
