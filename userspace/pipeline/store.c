@@ -118,7 +118,7 @@ static int limit_wal(struct mon_store *store)
 	return mon_store_execute(store, sql);
 }
 
-/* What schema.sql has and a file of minor 0 lacks. */
+/* A table that a file of minor 0 lacks. No index: to sort for one takes more than our heap has. */
 static const char added_tables[] =
 	"CREATE TABLE IF NOT EXISTS mapping(run_id INTEGER NOT NULL, pid INTEGER NOT NULL,"
 	" start INTEGER NOT NULL, end INTEGER NOT NULL, offset INTEGER NOT NULL,"

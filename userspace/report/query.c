@@ -469,6 +469,10 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 	row->p99_ns = mon_histogram_quantile(counts, 0.99, row->min_ns, row->max_ns);
 }
 
+/*
+ * Not sorted: a sorter would hold all histograms. Rows of one function follow each other, for every
+ * other table is LEFT JOINed to it.
+ */
 #define FUNCTION_COLUMNS                                                              \
 	"SELECT f.id, f.name, f.symbol, f.aliases, m.path, f.mode, f.note, f.offset," \
 	" f.probe_offset, f.size,"                                                    \
@@ -484,7 +488,7 @@ static const char sql_totals[] = FUNCTION_COLUMNS
 	" s.max_ns, s.histogram, 0, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
-	" WHERE f.run_id = ?1 ORDER BY f.id";
+	" WHERE f.run_id = ?1";
 
 /*
  * Those of one function do not overlap: the last one that starts before the cut may end past it. A
@@ -499,8 +503,7 @@ static const char sql_intervals[] = FUNCTION_COLUMNS
 	" LEFT JOIN function_interval i ON i.function_id = f.id AND i.start_ns + i.length_ns > ?2"
 	"  AND i.start_ns >= coalesce((SELECT max(start_ns) FROM function_interval"
 	"   WHERE function_id = f.id AND start_ns <= ?2), 0)"
-	" WHERE f.run_id = ?1 AND (i.function_id IS NOT NULL OR s.armed_ns < s.wanted_ns)"
-	" ORDER BY f.id";
+	" WHERE f.run_id = ?1 AND (i.function_id IS NOT NULL OR s.armed_ns < s.wanted_ns)";
 
 static uint64_t part_of(uint64_t value, uint64_t part, uint64_t whole)
 {
