@@ -453,6 +453,33 @@ static void reads_while_another_writes(void **state)
 	sqlite3_close(database);
 }
 
+/* A reader that takes its time; each time it takes something, a writer needs its WAL emptied. */
+static ssize_t take(void *cookie, const char *text, size_t size)
+{
+	int code = sqlite3_wal_checkpoint_v2(cookie, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+
+	(void)text;
+	assert_int_equal(code, SQLITE_OK);
+	return (ssize_t)size;
+}
+
+static void a_pager_does_not_hold_up_the_writer(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FCLOSE FILE *out = fopencookie(database, "w", (cookie_io_functions_t){.write = take});
+	const struct mon_report_options options = {.path = report_path};
+	struct mon_error error = {0};
+
+	(void)state;
+	assert_non_null(out);
+	setbuf(out, NULL);
+	report_sql(database, "PRAGMA journal_mode=WAL");
+	report_sql(database, "UPDATE function_total SET calls=77 WHERE function_id=3");
+	assert_int_equal(mon_report_print(&options, out, &error), 0);
+	report_sql(database, "PRAGMA journal_mode=DELETE");
+	sqlite3_close(database);
+}
+
 static void L03_full_output_is_an_error(void **state)
 {
 	MON_FCLOSE FILE *full = fopen("/dev/full", "we");
@@ -635,6 +662,7 @@ int main(void)
 		cmocka_unit_test(estimated_times),
 		cmocka_unit_test(a_file_of_before),
 		cmocka_unit_test(reads_while_another_writes),
+		cmocka_unit_test(a_pager_does_not_hold_up_the_writer),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),
 		cmocka_unit_test(ways_are_summed_by_name),

@@ -2,7 +2,8 @@
 /*
  * The report screen: a head, the table of functions, the ledger, what was lost, the breaker. It
  * reads totals only, so it is as quick on ten million kept calls as on ten. Exports of the same
- * are one JSON object, or the table alone as CSV. Main thread only.
+ * are one JSON object, or the table alone as CSV. Its text is in memory until the database is
+ * closed. Main thread only.
  */
 #include "report/report.h"
 
@@ -685,13 +686,11 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 	result = print_selected(report, error);
 	if (result == 0 && options->format == MON_REPORT_JSON)
 		(void)fputs("}\n", report->out);
-	if (result == 0 && (fflush(report->out) || ferror(report->out)))
-		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
-				     "the report could not be written out: is the disk full?");
 	return result;
 }
 
-int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error)
+/* All of it, to @out, and the database is closed again. */
+static int collect(const struct mon_report_options *options, FILE *out, struct mon_error *error)
 {
 	MON_DATABASE sqlite3 *database = NULL;
 	/* The lock first: when it is free, whatever its last holder wrote is there to be read. */
@@ -708,4 +707,28 @@ int mon_report_print(const struct mon_report_options *options, FILE *out, struct
 	mon_function_rows_clear(&report.functions);
 	mon_run_clear(&report.run);
 	return result;
+}
+
+/*
+ * A pager may hold up the output for hours. A read transaction that lasted as long would keep all
+ * that is written meanwhile in the WAL, until a live run is at its --max-size.
+ */
+int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error)
+{
+	MON_FREE char *text = NULL;
+	size_t size = 0;
+	FILE *memory = open_memstream(&text, &size);
+	int result;
+
+	if (!memory)
+		return out_of_memory(error);
+	result = collect(options, memory, error);
+	if (fclose(memory) && result == 0)
+		result = out_of_memory(error);
+	if (result)
+		return result;
+	if (fwrite(text, 1, size, out) != size || fflush(out))
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
+				     "the report could not be written out: is the disk full?");
+	return 0;
 }
