@@ -320,6 +320,21 @@ static void open_ledger_is_said_after_the_end_only(void **state)
 	assert_non_null(strstr(running, "still running"));
 }
 
+/* A loss that an earlier process saw has no times when it never grew again: not "0ns". */
+static void when_calls_were_lost_may_be_unknown(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	(void)state;
+	report_sql(database, "INSERT INTO ledger VALUES(2,14,5,NULL,NULL)");
+	sqlite3_close(database);
+	assert_int_equal(report_text((struct mon_report_options){0}, &text, &error), 0);
+	assert_non_null(strstr(text, "! lookup(): lost 5 calls (killed)\n"));
+	assert_non_null(strstr(text, "! call: lost 7 calls (ring_full) between 2.00s and 3.00s\n"));
+}
+
 static void a_further_part_says_where_the_earlier_rows_are(void **state)
 {
 	static const struct {
@@ -657,6 +672,7 @@ int main(void)
 		cmocka_unit_test(captured_texts_are_shown),
 		cmocka_unit_test(captured_texts_are_not_cut_in_json),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
+		cmocka_unit_test(when_calls_were_lost_may_be_unknown),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(estimated_times),

@@ -400,15 +400,20 @@ static const char *cell_text(const struct mon_table *table, size_t row, size_t c
 static void print_losses(const struct mon_report *report, const struct mon_table *losses)
 {
 	size_t rows = mon_table_rows(losses);
-	char text[1024], name[256], reason[64], count[3][32];
+	char text[1024], name[256], reason[64], when[80], count[32], from[32], to[32];
 
 	for (size_t i = 0; i < rows && i < WARNINGS_SHOWN; i++) {
-		(void)snprintf(text, sizeof(text), "%s: lost %s calls (%s) between %s and %s",
+		/* When is not known of what was found missing at the end. */
+		when[0] = '\0';
+		if (mon_table_cell(losses, i, 4)->set)
+			(void)snprintf(
+				when, sizeof(when), " between %s and %s",
+				mon_format_ns(from, 32, mon_table_cell(losses, i, 4)->number),
+				mon_format_ns(to, 32, mon_table_cell(losses, i, 5)->number));
+		(void)snprintf(text, sizeof(text), "%s: lost %s calls (%s)%s",
 			       mon_escape(name, sizeof(name), cell_text(losses, i, 0)),
-			       mon_format_count(count[0], 32, mon_table_cell(losses, i, 3)->number),
-			       mon_escape(reason, sizeof(reason), cell_text(losses, i, 1)),
-			       mon_format_ns(count[1], 32, mon_table_cell(losses, i, 4)->number),
-			       mon_format_ns(count[2], 32, mon_table_cell(losses, i, 5)->number));
+			       mon_format_count(count, 32, mon_table_cell(losses, i, 3)->number),
+			       mon_escape(reason, sizeof(reason), cell_text(losses, i, 1)), when);
 		warn(report, text);
 	}
 	if (rows > WARNINGS_SHOWN) {
