@@ -335,6 +335,44 @@ static void when_calls_were_lost_may_be_unknown(void **state)
 	assert_non_null(strstr(text, "! call: lost 7 calls (ring_full) between 2.00s and 3.00s\n"));
 }
 
+/*
+ * While a run lives, what was not called lately has an old total. Its rate is of the whole time all
+ * the same, and nothing of it is in the last seconds.
+ */
+static void a_live_run_is_told_as_of_now(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *since = NULL;
+	struct mon_error error;
+
+	(void)state;
+	report_sql(database, "UPDATE run SET ended_ns=NULL, wanted_ns=30000000000;"
+			     "UPDATE function_total SET wanted_ns=4000000000, armed_ns=4000000000,"
+			     " calls=60 WHERE function_id=1;"
+			     /* Windows since then, in which it was not called. */
+			     "UPDATE function_total SET wanted_ns=4000000000, armed_ns=2000000000"
+			     " WHERE function_id=4;"
+			     "DELETE FROM coverage; INSERT INTO coverage VALUES"
+			     "(4,0,2000000000,'until the limit was passed'),"
+			     "(4,20000000000,21000000000,'window');"
+			     "DELETE FROM function_interval");
+	sqlite3_close(database);
+	assert_int_equal(
+		report_text((struct mon_report_options){.format = MON_REPORT_CSV}, &text, &error),
+		0);
+	assert_non_null(strstr(text, "\ncall,call,2,"));
+	assert_non_null(strstr(text, ",60,60,2943600,30000000000,30000000000,"));
+	assert_non_null(strstr(text, ",1000,10000,1000,30000000000,3000000000,"));
+	assert_int_equal(
+		report_text((struct mon_report_options){.since_set = true, .since_ns = 5000000000},
+			    &since, &error),
+		0);
+	assert_non_null(strstr(since, "\n0 calls counted in the last 5.00s\n"));
+	assert_non_null(strstr(since, "! half: not armed in 5.00s: its calls are not known\n"));
+	assert_null(strstr(since, "call  "));
+}
+
 static void a_further_part_says_where_the_earlier_rows_are(void **state)
 {
 	static const struct {
@@ -673,6 +711,7 @@ int main(void)
 		cmocka_unit_test(captured_texts_are_not_cut_in_json),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
 		cmocka_unit_test(when_calls_were_lost_may_be_unknown),
+		cmocka_unit_test(a_live_run_is_told_as_of_now),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(estimated_times),

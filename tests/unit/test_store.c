@@ -141,6 +141,7 @@ static void columns_are_appended_to_a_file_of_before(void **state)
 		      "ALTER TABLE run DROP COLUMN overhead_limit;"
 		      "ALTER TABLE run DROP COLUMN probe_cost_ns;"
 		      "ALTER TABLE run DROP COLUMN own_cpu_ns;"
+		      "ALTER TABLE run DROP COLUMN wanted_ns;"
 		      "UPDATE meta SET value=0 WHERE key='minor'");
 	for (int i = 0; i < 2; i++) {
 		store = store_begun();
@@ -212,6 +213,7 @@ static void views_of_before_are_made_anew(void **state)
 	store_execute("DROP VIEW functions; CREATE VIEW functions AS SELECT f.run_id, s.calls,"
 		      " s.calls*s.wanted_ns/s.armed_ns AS calls_estimated FROM function f"
 		      " JOIN function_total s ON s.function_id=f.id;"
+		      "ALTER TABLE run DROP COLUMN wanted_ns;"
 		      "UPDATE meta SET value=2 WHERE key='minor'");
 	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions"), 17);
 	store_end(store_begun());
@@ -308,6 +310,7 @@ static void a_tick_is_written_once_and_may_be_repeated(void **state)
 					       .to_ns = STARTED_NS + 2};
 	const struct mon_tick tick = {.at_ns = STARTED_NS + 9,
 				      .wall_ns = 86,
+				      .wanted_ns = 8,
 				      .clock_row = true,
 				      .totals = totals,
 				      .total_count = 2,
@@ -334,6 +337,7 @@ static void a_tick_is_written_once_and_may_be_repeated(void **state)
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM breaker_event"), 1);
 	assert_int_equal(db_int(store_path, "SELECT error_code FROM breaker_event"), -EIO);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM clock"), 2);
+	assert_int_equal(db_int(store_path, "SELECT wanted_ns FROM run"), 8);
 	assert_int_equal(db_int(store_path, "SELECT count FROM ledger WHERE reason_id=3"), 9);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM unbalanced"), 0);
 }

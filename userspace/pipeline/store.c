@@ -66,7 +66,8 @@ static int raise_minor(struct mon_store *store)
 		"ALTER TABLE run ADD COLUMN overhead_limit REAL;"
 		"ALTER TABLE run ADD COLUMN probe_cost_ns INTEGER;"
 		"ALTER TABLE run ADD COLUMN own_cpu_ns INTEGER",
-		"", /* files of minor 2 may have views of before */
+		/* Files of minor 2 may have views of before, too. */
+		"ALTER TABLE run ADD COLUMN wanted_ns INTEGER",
 	};
 	const int64_t ours = (int64_t)MON_ARRAY_COUNT(minors);
 	int64_t minor = 0;

@@ -72,6 +72,7 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	/* Parts in ten thousand: no type of ours is a fraction. */
 	[MON_STORE_OVERHEAD] = "UPDATE run SET overhead_limit=?2/10000.0, probe_cost_ns=?3,"
 			       " own_cpu_ns=?4 WHERE id=?1",
+	[MON_STORE_WANTED] = "UPDATE run SET wanted_ns=?2 WHERE id=?1",
 	[MON_STORE_INTERVAL] =
 		"INSERT OR REPLACE INTO function_interval(function_id,start_ns,length_ns,armed_ns,"
 		"calls,returns,failed,total_ns,self_ns,max_ns,histogram)"
@@ -587,6 +588,8 @@ static int write_tick(struct mon_store *store, const struct mon_tick *tick)
 		code = mon_store_run(store, MON_STORE_OVERHEAD, "iiuu", store->run_id,
 				     (int64_t)(tick->overhead.limit * 10000 + 0.5),
 				     tick->overhead.cost_ns, tick->overhead.own_ns);
+	if (tick->wanted_ns && code == SQLITE_OK)
+		code = mon_store_run(store, MON_STORE_WANTED, "iu", store->run_id, tick->wanted_ns);
 	for (size_t i = 0; i < tick->entry_count && code == SQLITE_OK; i++) {
 		const struct mon_ledger_entry *entry = &tick->entries[i];
 

@@ -276,6 +276,22 @@ static void read_overhead(sqlite3 *database, struct mon_run *run)
 	run->own_cpu_ns = mon_query_count(statement, 2);
 }
 
+/* Likewise. What was not called lately has an older total. */
+static void read_wanted(sqlite3 *database, struct mon_run *run)
+{
+	static const char sql[] = "SELECT wanted_ns FROM run WHERE id = ?1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	struct mon_error unused;
+
+	if (run->ended || !has_column(database, "run", "wanted_ns") ||
+	    mon_query_prepare(database, sql, (int64_t[]){run->id}, 1, &statement, &unused) ||
+	    mon_query_step(statement, &unused) <= 0)
+		return;
+	run->wanted_ns = mon_query_count(statement, 0);
+	if (run->length_ns < run->wanted_ns)
+		run->length_ns = run->wanted_ns;
+}
+
 int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_run *run_out,
 		  struct mon_error *error)
 {
@@ -317,6 +333,7 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	run.part = sqlite3_column_int64(statement, 14);
 	run.earlier = copy_text(statement, 15);
 	read_overhead(database, &run);
+	read_wanted(database, &run);
 	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
 	    !run.options || !run.end_reason || !run.earlier) {
 		mon_run_clear(&run);
@@ -511,18 +528,17 @@ static uint64_t part_of(uint64_t value, uint64_t part, uint64_t whole)
 }
 
 /*
- * How long @row was wanted and armed since @from_ns. An interval without a call is not in the file,
- * so these say too little of it; windows are in table `coverage`, but for one that is open now and
- * those that a database which was out did not get: what the total has more. The total of a further
- * part is of all parts.
+ * How long @row was wanted and armed in the last @since_ns. An interval without a call is not in
+ * the file, so these say too little of it, and a total is as old as the last call while the run
+ * lives. Windows are in table `coverage`, but for one that is open now and those that a database
+ * which was out did not get: what the total has more. The total of a further part is of all parts.
  */
-static void row_since(struct mon_function_row *row, const struct mon_run *run, uint64_t from_ns,
+static void row_since(struct mon_function_row *row, const struct mon_run *run, uint64_t since_ns,
 		      sqlite3_stmt *statement)
 {
 	uint64_t wanted_ns = mon_query_count(statement, 0),
 		 armed_ns = mon_query_count(statement, 1);
 	uint64_t all_ns = mon_query_count(statement, 4);
-	uint64_t since_ns = run->length_ns > from_ns ? run->length_ns - from_ns : 0;
 	uint64_t since_armed_ns = mon_query_count(statement, 5);
 
 	if (run->ended && since_ns > wanted_ns)
@@ -542,7 +558,7 @@ static void row_since(struct mon_function_row *row, const struct mon_run *run, u
 }
 
 static int rows_since(sqlite3 *database, const struct mon_run *run, uint64_t from_ns,
-		      struct mon_function_rows *rows, struct mon_error *error)
+		      uint64_t since_ns, struct mon_function_rows *rows, struct mon_error *error)
 {
 	static const char format[] =
 		"SELECT wanted_ns, armed_ns, %s,"
@@ -564,7 +580,7 @@ static int rows_since(sqlite3 *database, const struct mon_run *run, uint64_t fro
 		(void)sqlite3_bind_int64(statement, 1, rows->rows[i].id);
 		result = mon_query_step(statement, error);
 		if (result > 0)
-			row_since(&rows->rows[i], run, from_ns, statement);
+			row_since(&rows->rows[i], run, since_ns, statement);
 		(void)sqlite3_reset(statement);
 	}
 	return result < 0 ? result : 0;
@@ -609,7 +625,9 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 			from_ns = mon_query_count(statement, 22);
 	}
 	if (result == 0 && since)
-		result = rows_since(database, run, from_ns, &rows, error);
+		result = rows_since(database, run, from_ns, run->length_ns - from_ns, &rows, error);
+	else if (result == 0 && run->wanted_ns)
+		result = rows_since(database, run, 0, run->wanted_ns, &rows, error);
 	if (result < 0) {
 		mon_function_rows_clear(&rows);
 		return result;

@@ -50,9 +50,11 @@ struct mon_run {
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
 	char *earlier; /* of a further part: ".damaged-1", or what else became of the file before */
 	int64_t part, started_wall_ns;
-	uint64_t length_ns;    /* until its end, or the last thing written */
+	uint64_t length_ns;    /* until its end, or the last commit */
 	double overhead_limit; /* 0: none, and nothing was measured */
 	uint64_t cost_ns, own_cpu_ns;
+	uint64_t wanted_ns; /* while it runs: of all functions, as of the last commit; 0: not known
+			     */
 	bool ended, complete, superseded; /* superseded: another run came after it */
 };
 void mon_run_clear(struct mon_run *run);
