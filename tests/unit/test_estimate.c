@@ -115,11 +115,99 @@ static void totals_that_are_not_there_are_not_zero(void **state)
 	assert_non_null(strstr(csv, "\nshare,share,,,"));
 }
 
+/*
+ * A minute, of which --since asks for the last 20 s. Function 1 was armed for the first 2 s, then
+ * for 0.1 s of each 5 from 10 s on: in the 20 s four times, and called in two of those. While it
+ * was armed the target got two thirds done. Function 2 had no window, 3 had one and was not called,
+ * 4 was armed all the time and called in one second.
+ */
+static sqlite3 *open_windows(void)
+{
+	sqlite3 *database = report_database();
+
+	report_sql(
+		database,
+		"INSERT INTO run(id,uuid,part,target,started_mono_ns,started_wall_ns,ended_ns,"
+		" end_reason,complete,overhead_limit,probe_cost_ns,own_cpu_ns) VALUES"
+		"(1,'a',1,'sleep (pid 7)',0,1763894000000000000,60000000000,'duration',1,0.1,"
+		" 100000000,1000000000);"
+		"INSERT INTO module VALUES(1,'/usr/bin/sleep','ab');"
+		"INSERT INTO "
+		"function(id,run_id,module_id,symbol,name,offset,size,probe_offset,mode)"
+		" VALUES(1,1,1,'windows','windows',0,16,0,'session'),"
+		"(2,1,1,'shut','shut',16,16,16,'session'),"
+		"(3,1,1,'quiet','quiet',32,16,32,'session'),"
+		"(4,1,1,'whole','whole',48,16,48,'session');"
+		"INSERT INTO function_total VALUES"
+		"(1,60000000000,3000000000,2200,2200,NULL,2200000,2200000,900,2100,NULL,0,"
+		" 30000000000,1000000000),"
+		"(2,60000000000,2000000000,500,500,NULL,500000,500000,900,2100,NULL,0,NULL,NULL),"
+		"(3,60000000000,1000000000,7,7,NULL,7000,7000,900,2100,NULL,0,NULL,NULL),"
+		"(4,60000000000,60000000000,2000,2000,NULL,2000000,2000000,900,2100,NULL,0,NULL,"
+		" NULL);"
+		"INSERT INTO ledger VALUES(1,3,2200,NULL,NULL),(2,3,500,NULL,NULL),"
+		"(3,3,7,NULL,NULL),(4,3,2000,NULL,NULL);"
+		"WITH RECURSIVE n(i) AS (VALUES(10) UNION ALL SELECT i+5 FROM n WHERE i<55)"
+		"INSERT INTO coverage SELECT 1,i*1000000000,i*1000000000+100000000,'window' FROM n;"
+		"INSERT INTO coverage VALUES(1,0,2000000000,'until the limit was passed'),"
+		"(2,0,2000000000,'until the limit was passed'),"
+		/* Half of it is in the time that is asked for. */
+		"(3,39500000000,40500000000,'window');"
+		"INSERT INTO function_interval VALUES"
+		"(1,0,1000000000,1000000000,2000,2000,NULL,2000000,2000000,2100,NULL),"
+		"(1,50000000000,1000000000,100000000,100,100,NULL,100000,100000,2100,NULL),"
+		"(1,55000000000,1000000000,100000000,100,100,NULL,100000,100000,2100,NULL),"
+		"(2,0,1000000000,1000000000,500,500,NULL,500000,500000,2100,NULL),"
+		"(4,0,1000000000,1000000000,1000,1000,NULL,1000000,1000000,2100,NULL),"
+		"(4,52000000000,1000000000,1000000000,1000,1000,NULL,1000000,1000000,2100,NULL)");
+	return database;
+}
+
+static const struct mon_report_options last_20_s = {
+	.since_set = true, .since_ns = 20000000000, .format = MON_REPORT_CSV};
+
+/* calls_estimated and calls_per_s of `windows`. */
+static void assert_windows(const char *expected)
+{
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	assert_int_equal(report_text(last_20_s, &text, &error), 0);
+	if (!strstr(text, expected))
+		fail_msg("%s is not in %s", expected, text);
+}
+
+static void what_windows_saw_is_scaled_to_the_time_that_is_asked_for(void **state)
+{
+	/* 200 calls in 0.4 s of 20, at two thirds of the speed. */
+	static const char right[] = "\nwindows,windows,750,";
+	sqlite3 *database = open_windows();
+
+	(void)state;
+	report_golden("since-windows",
+		      (struct mon_report_options){.since_set = true, .since_ns = 20000000000});
+	report_golden("since-windows-csv", last_20_s);
+	report_golden("since-shut", (struct mon_report_options){.since_set = true,
+								.since_ns = 20000000000,
+								.function = "shut"});
+	assert_windows(right);
+	/* A window that is open, or whose row was lost with the end: the total has it. */
+	report_sql(database, "DELETE FROM coverage WHERE from_ns=55000000000");
+	assert_windows(right);
+	/* The total of a further part has what was armed before it, too. */
+	report_sql(database, "INSERT INTO coverage VALUES(1,55000000000,55100000000,'window');"
+			     "DELETE FROM coverage WHERE from_ns<30000000000;"
+			     "UPDATE run SET part=2");
+	assert_windows(right);
+	sqlite3_close(database);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(estimates_agree_wherever_they_are_printed),
 		cmocka_unit_test(totals_that_are_not_there_are_not_zero),
+		cmocka_unit_test(what_windows_saw_is_scaled_to_the_time_that_is_asked_for),
 	};
 
 	return cmocka_run_group_tests(tests, report_setup, report_teardown);

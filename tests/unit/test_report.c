@@ -73,7 +73,8 @@ static sqlite3 *open_fixture(void)
 		"INSERT INTO function_interval VALUES"
 		"(1,0,1000000000,1000000000,2943500,2943500,NULL,4000000,4000000,41000000,NULL),"
 		"(1,29000000000,1000000000,1000000000,100,100,NULL,400000,400000,9000,NULL),"
-		"(2,29000000000,1000000000,500000000,50,50,NULL,20000,20000,900,NULL);"
+		"(2,29000000000,1000000000,1000000000,50,50,NULL,20000,20000,900,NULL);"
+		"INSERT INTO coverage VALUES(4,0,15000000000,'until the limit was passed');"
 		"INSERT INTO breaker_event VALUES(1,3,5000000000,'closed','open','disk full',13),"
 		"(2,3,65000000000,'open','half-open','timer',NULL),"
 		"(3,3,66000000000,'half-open','closed',NULL,NULL);"
@@ -319,6 +320,59 @@ static void open_ledger_is_said_after_the_end_only(void **state)
 	assert_non_null(strstr(running, "still running"));
 }
 
+/* A loss that an earlier process saw has no times when it never grew again: not "0ns". */
+static void when_calls_were_lost_may_be_unknown(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	struct mon_error error;
+
+	(void)state;
+	report_sql(database, "INSERT INTO ledger VALUES(2,14,5,NULL,NULL)");
+	sqlite3_close(database);
+	assert_int_equal(report_text((struct mon_report_options){0}, &text, &error), 0);
+	assert_non_null(strstr(text, "! lookup(): lost 5 calls (killed)\n"));
+	assert_non_null(strstr(text, "! call: lost 7 calls (ring_full) between 2.00s and 3.00s\n"));
+}
+
+/*
+ * While a run lives, what was not called lately has an old total. Its rate is of the whole time all
+ * the same, and nothing of it is in the last seconds.
+ */
+static void a_live_run_is_told_as_of_now(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FREE char *text = NULL;
+	MON_FREE char *since = NULL;
+	struct mon_error error;
+
+	(void)state;
+	report_sql(database, "UPDATE run SET ended_ns=NULL, wanted_ns=30000000000;"
+			     "UPDATE function_total SET wanted_ns=4000000000, armed_ns=4000000000,"
+			     " calls=60 WHERE function_id=1;"
+			     /* Windows since then, in which it was not called. */
+			     "UPDATE function_total SET wanted_ns=4000000000, armed_ns=2000000000"
+			     " WHERE function_id=4;"
+			     "DELETE FROM coverage; INSERT INTO coverage VALUES"
+			     "(4,0,2000000000,'until the limit was passed'),"
+			     "(4,20000000000,21000000000,'window');"
+			     "DELETE FROM function_interval");
+	sqlite3_close(database);
+	assert_int_equal(
+		report_text((struct mon_report_options){.format = MON_REPORT_CSV}, &text, &error),
+		0);
+	assert_non_null(strstr(text, "\ncall,call,2,"));
+	assert_non_null(strstr(text, ",60,60,2943600,30000000000,30000000000,"));
+	assert_non_null(strstr(text, ",1000,10000,1000,30000000000,3000000000,"));
+	assert_int_equal(
+		report_text((struct mon_report_options){.since_set = true, .since_ns = 5000000000},
+			    &since, &error),
+		0);
+	assert_non_null(strstr(since, "\n0 calls counted in the last 5.00s\n"));
+	assert_non_null(strstr(since, "! half: not armed in 5.00s: its calls are not known\n"));
+	assert_null(strstr(since, "call  "));
+}
+
 static void a_further_part_says_where_the_earlier_rows_are(void **state)
 {
 	static const struct {
@@ -449,6 +503,33 @@ static void reads_while_another_writes(void **state)
 	assert_int_equal(report_text((struct mon_report_options){.all = true}, &text, &error), 0);
 	assert_non_null(strstr(text, "  77  "));
 	report_sql(database, "COMMIT; PRAGMA journal_mode=DELETE");
+	sqlite3_close(database);
+}
+
+/* A reader that takes its time; each time it takes something, a writer needs its WAL emptied. */
+static ssize_t take(void *cookie, const char *text, size_t size)
+{
+	int code = sqlite3_wal_checkpoint_v2(cookie, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+
+	(void)text;
+	assert_int_equal(code, SQLITE_OK);
+	return (ssize_t)size;
+}
+
+static void a_pager_does_not_hold_up_the_writer(void **state)
+{
+	sqlite3 *database = open_fixture();
+	MON_FCLOSE FILE *out = fopencookie(database, "w", (cookie_io_functions_t){.write = take});
+	const struct mon_report_options options = {.path = report_path};
+	struct mon_error error = {0};
+
+	(void)state;
+	assert_non_null(out);
+	setbuf(out, NULL);
+	report_sql(database, "PRAGMA journal_mode=WAL");
+	report_sql(database, "UPDATE function_total SET calls=77 WHERE function_id=3");
+	assert_int_equal(mon_report_print(&options, out, &error), 0);
+	report_sql(database, "PRAGMA journal_mode=DELETE");
 	sqlite3_close(database);
 }
 
@@ -629,11 +710,14 @@ int main(void)
 		cmocka_unit_test(captured_texts_are_shown),
 		cmocka_unit_test(captured_texts_are_not_cut_in_json),
 		cmocka_unit_test(open_ledger_is_said_after_the_end_only),
+		cmocka_unit_test(when_calls_were_lost_may_be_unknown),
+		cmocka_unit_test(a_live_run_is_told_as_of_now),
 		cmocka_unit_test(a_further_part_says_where_the_earlier_rows_are),
 		cmocka_unit_test(a_killed_run_is_told_from_a_running_one),
 		cmocka_unit_test(estimated_times),
 		cmocka_unit_test(a_file_of_before),
 		cmocka_unit_test(reads_while_another_writes),
+		cmocka_unit_test(a_pager_does_not_hold_up_the_writer),
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),
 		cmocka_unit_test(ways_are_summed_by_name),

@@ -141,13 +141,14 @@ static void columns_are_appended_to_a_file_of_before(void **state)
 		      "ALTER TABLE run DROP COLUMN overhead_limit;"
 		      "ALTER TABLE run DROP COLUMN probe_cost_ns;"
 		      "ALTER TABLE run DROP COLUMN own_cpu_ns;"
+		      "ALTER TABLE run DROP COLUMN wanted_ns;"
 		      "UPDATE meta SET value=0 WHERE key='minor'");
 	for (int i = 0; i < 2; i++) {
 		store = store_begun();
 		store_push(store, &batch, 0);
 		store_end(store);
 	}
-	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 2);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 3);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM function_total WHERE estimated"),
 			 2);
 	assert_int_equal(db_int(store_path,
@@ -192,6 +193,91 @@ static void shares_of_the_time_and_what_they_cost(void **state)
 			 1);
 }
 
+/* Files of minor 2 are about whose view `functions` was never told of own time. */
+static void views_of_before_are_made_anew(void **state)
+{
+	const struct mon_total total = {.function = 1,
+					.wanted_ns = 100,
+					.armed_ns = 40,
+					.wanted_own_ns = 90,
+					.armed_own_ns = 30,
+					.calls = 7};
+	const struct mon_tick tick = {
+		.at_ns = STARTED_NS + 100, .totals = &total, .total_count = 1};
+	const struct mon_batch batch = {.tick = &tick};
+	struct mon_store *store = store_begun();
+
+	(void)state;
+	store_push(store, &batch, 0);
+	store_end(store);
+	store_execute("DROP VIEW functions; CREATE VIEW functions AS SELECT f.run_id, s.calls,"
+		      " s.calls*s.wanted_ns/s.armed_ns AS calls_estimated FROM function f"
+		      " JOIN function_total s ON s.function_id=f.id;"
+		      "ALTER TABLE run DROP COLUMN wanted_ns;"
+		      "UPDATE meta SET value=2 WHERE key='minor'");
+	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions"), 17);
+	store_end(store_begun());
+	assert_int_equal(db_int(store_path, "SELECT calls_estimated FROM functions"), 21);
+	assert_int_equal(db_int(store_path, "SELECT count(total_ns_estimated) FROM functions"), 0);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 3);
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM sqlite_schema WHERE type='view'"),
+			 4);
+}
+
+/* What a later monbpf appended to every table is left alone, and so are its views. */
+static void a_file_of_a_later_minor_is_appended_to(void **state)
+{
+	static const char *const tables[] = {
+		"meta",	    "run",    "clock",	   "module",	    "function",
+		"task",	    "call",   "call_text", "call_stack",    "stack",
+		"mapping",  "batch",  "mark",	   "set_aside",	    "function_total",
+		"coverage", "reason", "ledger",	   "breaker_event", "function_interval",
+	};
+	const struct mon_total total = {.function = 0, .calls = 3};
+	const struct mon_interval interval = {.function = 0, .start_ns = STARTED_NS, .calls = 3};
+	const struct mon_coverage coverage = {.function = 0, .from_ns = STARTED_NS, .why = "w"};
+	const struct mon_breaker_transition transition = {
+		STARTED_NS + 3, MON_BREAKER_CLOSED, MON_BREAKER_OPEN, "5 failures in a row", -EIO};
+	const struct mon_tick tick = {.at_ns = STARTED_NS + 9,
+				      .clock_row = true,
+				      .totals = &total,
+				      .total_count = 1,
+				      .intervals = &interval,
+				      .interval_count = 1,
+				      .coverage = &coverage,
+				      .coverage_count = 1};
+	struct mon_batch batch;
+	struct mon_store *store;
+
+	(void)state;
+	store_end(store_begun());
+	assert_int_equal(db_int(store_path, "SELECT count(*) FROM sqlite_schema"
+					    " WHERE type='table'"),
+			 MON_ARRAY_COUNT(tables));
+	for (size_t i = 0; i < MON_ARRAY_COUNT(tables); i++) {
+		char sql[128];
+
+		(void)snprintf(sql, sizeof(sql),
+			       "ALTER TABLE %s ADD COLUMN later INTEGER NOT NULL DEFAULT 7",
+			       tables[i]);
+		store_execute(sql);
+	}
+	store_execute("DROP VIEW functions; CREATE VIEW functions AS SELECT 8 AS later;"
+		      "UPDATE meta SET value=99 WHERE key='minor'");
+	store = store_begun();
+	feed_calls(9);
+	batch = feed_batch();
+	batch.tick = &tick;
+	batch.transitions = &transition;
+	batch.transition_count = 1;
+	store_push(store, &batch, 0);
+	store_end(store);
+	assert_int_equal(db_int(store_path, "SELECT sum(later) FROM call"), 9 * 7);
+	assert_int_equal(db_int(store_path, "SELECT sum(later) FROM function_interval"), 7);
+	assert_int_equal(db_int(store_path, "SELECT later FROM functions"), 8);
+	assert_int_equal(db_int(store_path, "SELECT value FROM meta WHERE key='minor'"), 99);
+}
+
 static void a_tick_is_written_once_and_may_be_repeated(void **state)
 {
 	struct mon_store *store = store_begun();
@@ -224,6 +310,7 @@ static void a_tick_is_written_once_and_may_be_repeated(void **state)
 					       .to_ns = STARTED_NS + 2};
 	const struct mon_tick tick = {.at_ns = STARTED_NS + 9,
 				      .wall_ns = 86,
+				      .wanted_ns = 8,
 				      .clock_row = true,
 				      .totals = totals,
 				      .total_count = 2,
@@ -250,6 +337,7 @@ static void a_tick_is_written_once_and_may_be_repeated(void **state)
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM breaker_event"), 1);
 	assert_int_equal(db_int(store_path, "SELECT error_code FROM breaker_event"), -EIO);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM clock"), 2);
+	assert_int_equal(db_int(store_path, "SELECT wanted_ns FROM run"), 8);
 	assert_int_equal(db_int(store_path, "SELECT count FROM ledger WHERE reason_id=3"), 9);
 	assert_int_equal(db_int(store_path, "SELECT count(*) FROM unbalanced"), 0);
 }
@@ -532,226 +620,6 @@ static void S17_poison_texts_are_set_aside_with_their_calls(void **state)
 			 0);
 }
 
-#define STACK_FRAMES 3
-#define STACK_RECORDS 400
-#define DLOPENED 0x700000
-
-struct stack_record {
-	struct mon_call_event call;
-	struct mon_stack head;
-	uint64_t frames[STACK_FRAMES];
-};
-static struct stack_record stack_records[STACK_RECORDS];
-
-/* Process 100 has a program, code of no file, and once `dlopened` a library; others are gone. */
-static bool dlopened;
-static unsigned asked, identified;
-
-static int read_mappings(uint32_t pid,
-			 int (*each)(const struct mon_mapping *mapping, void *context),
-			 void *context)
-{
-	static const struct mon_mapping mappings[] = {
-		{0x400000, 0x500000, 0x1000, "/bin/it", 1, 1},
-		{0x600000, 0x601000, 0, NULL, 0, 0},
-		{DLOPENED, 0x710000, 0x2000, "/lib/late.so", 1, 2},
-	};
-	int result = 0;
-
-	asked++;
-	if (pid != 100)
-		return -ENOENT;
-	for (size_t i = 0; i < 2u + dlopened && !result; i++)
-		result = each(&mappings[i], context);
-	return result;
-}
-
-static void identify(uint32_t pid, const struct mon_mapping *mapping,
-		     char build_id[MON_BUILD_ID_BYTES])
-{
-	(void)pid;
-	identified++;
-	(void)snprintf(build_id, MON_BUILD_ID_BYTES, "%s", mapping->inode == 1 ? "aa" : "bb");
-}
-
-static mon_ns stack_now;
-static mon_ns read_clock(void *context)
-{
-	(void)context;
-	return stack_now += MON_NS_PER_S;
-}
-
-static void feed_stack(size_t index, uint32_t pid, uint64_t first, uint64_t second)
-{
-	struct stack_record *record = &stack_records[index];
-
-	(void)feed_call(index % 3, 100, 0);
-	*record = (struct stack_record){.call = store_feed.calls[--store_feed.count]};
-	store_feed.position = store_feed.records[store_feed.count].position;
-	record->call.kind = MON_EVENT_CALL_STACK;
-	record->call.pid = pid;
-	record->call.ret = index;
-	record->head.room_frames = STACK_FRAMES;
-	record->head.frame_count = second ? 2 : first ? 1 : 0;
-	record->frames[0] = first;
-	record->frames[1] = second;
-	feed_record(record, sizeof(*record), 0);
-}
-
-static struct mon_store *open_with_mappings(const struct mon_mapping_source *source)
-{
-	static const struct mon_clock clock = {.now = read_clock};
-	struct mon_store_options options = store_options();
-
-	options.mappings = source;
-	options.clock = &clock;
-	return store_open(&options);
-}
-
-/* What the stack of the call that returned @ret says, in hex; "" when it has none. */
-static void assert_stack(int ret, const char *expected)
-{
-	char sql[256];
-	char *text;
-
-	(void)snprintf(
-		sql, sizeof(sql),
-		"SELECT coalesce(max(hex(s.frames)),'') FROM call c LEFT JOIN call_stack k ON"
-		" k.call_id=c.id LEFT JOIN stack s ON s.id=k.stack_id WHERE c.ret=%d",
-		ret);
-	text = db_text(store_path, sql);
-	if (strcmp(text, expected) != 0)
-		fail_msg("stack of call %d is %s", ret, text);
-	free(text);
-}
-
-static void stacks_are_places_in_files(void **state)
-{
-	static const struct mon_mapping_source source = {read_mappings, identify};
-	struct mon_store *store;
-	struct mon_batch batch;
-	char expected[128];
-	int64_t it, late;
-
-	(void)state;
-	dlopened = false;
-	asked = identified = 0;
-	store = open_with_mappings(&source);
-	store_begin(store);
-	assert_int_equal(mon_store_map_process(store, 100), 0);
-	assert_int_equal(asked, 1);
-	feed_stack(0, 100, 0x400010, 0x4fffff);
-	feed_stack(1, 100, 0x400010, 0x4fffff);
-	feed_stack(2, 100, 0x600010, 0); /* of no file: what it is stays as it is */
-	feed_stack(3, 100, 0, 0);	 /* could not be read */
-	batch = feed_batch();
-	store_push(store, &batch, 0);
-	assert_int_equal(asked, 1);
-	/* In no mapping: the process is asked again, and has it or not. */
-	feed_stack(4, 100, DLOPENED + 5, 0);
-	batch = feed_batch();
-	store_push(store, &batch, 0);
-	assert_int_equal(asked, 2);
-	dlopened = true;
-	feed_stack(5, 100, DLOPENED + 6, 0x400010);
-	feed_stack(6, 200, 0x400010, 0); /* gone: nobody knows */
-	batch = feed_batch();
-	store_push(store, &batch, 0);
-	assert_int_equal(asked, 4);
-	assert_int_equal(identified, 2);
-	/* The same batch again is passed over. */
-	store_push(store, &batch, 0);
-	store_end(store);
-	it = db_int(store_path, "SELECT id FROM module WHERE path='/bin/it' AND build_id='aa'");
-	late = db_int(store_path,
-		      "SELECT id FROM module WHERE path='/lib/late.so' AND build_id='bb'");
-	(void)snprintf(expected, sizeof(expected),
-		       "%02X000000"
-		       "1010000000000000"
-		       "%02X000000"
-		       "FF0F100000000000",
-		       (int)it, (int)it);
-	assert_stack(0, expected);
-	assert_stack(1, expected);
-	assert_stack(2, "000000001000600000000000");
-	assert_stack(3, "");
-	assert_stack(4, "000000000500700000000000");
-	(void)snprintf(expected, sizeof(expected),
-		       "%02X000000"
-		       "0620000000000000"
-		       "%02X000000"
-		       "1010000000000000",
-		       (int)late, (int)it);
-	assert_stack(5, expected);
-	assert_stack(6, "000000001000400000000000");
-	assert_int_equal(db_int(store_path, "SELECT count(*) FROM stack"), 5);
-	assert_int_equal(db_int(store_path, "SELECT count(*) FROM mapping"), 2);
-}
-
-/* Records that come late, by another process, when nobody can be asked any more. */
-static void stacks_are_told_by_what_the_file_knows(void **state)
-{
-	static const struct mon_mapping_source source = {read_mappings, identify};
-	struct mon_run_resumed resumed;
-	struct mon_store *store;
-	struct mon_error error;
-	struct mon_batch batch;
-	char expected[64], *uuid;
-
-	(void)state;
-	dlopened = true;
-	store = open_with_mappings(&source);
-	store_begin(store);
-	assert_int_equal(mon_store_map_process(store, 100), 0);
-	mon_store_free(store);
-	uuid = db_text(store_path, "SELECT uuid FROM run");
-	store = open_with_mappings(NULL);
-	assert_int_equal(mon_store_resume(store, uuid, &resumed, &error), 0);
-	free(uuid);
-	feed_stack(0, 100, DLOPENED, 0);
-	batch = feed_batch();
-	store_push(store, &batch, 0);
-	store_end(store);
-	mon_run_resumed_clear(&resumed);
-	(void)snprintf(expected, sizeof(expected),
-		       "%02X000000"
-		       "0020000000000000",
-		       (int)db_int(store_path, "SELECT id FROM module WHERE path LIKE '%late%'"));
-	assert_stack(0, expected);
-}
-
-/* What a ROLLBACK took away is not referred to: every call's stack is there. */
-static void stacks_are_written_again_after_a_failure(void **state)
-{
-	static const struct mon_mapping_source source = {read_mappings, identify};
-	struct mon_store *store;
-	struct mon_batch batch;
-
-	(void)state;
-	dlopened = true;
-	store = open_with_mappings(&source);
-	store_begin(store);
-	/* The last one of the batch is refused, so halves are written after whole ones failed. */
-	store_execute("CREATE TRIGGER poison BEFORE INSERT ON call WHEN new.ret=399 "
-		      "BEGIN SELECT RAISE(ABORT,'no'); END");
-	for (size_t i = 0; i < STACK_RECORDS; i++)
-		feed_stack(i, 100, 0x400000 + 16 * (i % 40), DLOPENED + i % 3);
-	batch = feed_batch();
-	store_push(store, &batch, 0);
-	store_end(store);
-	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call"), STACK_RECORDS - 1);
-	assert_int_equal(db_int(store_path, "SELECT count(*) FROM call c JOIN call_stack k ON "
-					    "k.call_id=c.id JOIN stack s ON s.id=k.stack_id"),
-			 STACK_RECORDS - 1);
-	assert_int_equal(db_int(store_path, "SELECT count(DISTINCT frames) FROM stack"), 120);
-	assert_int_equal(
-		db_int(store_path,
-		       "SELECT count(*) FROM call c JOIN call_stack k ON k.call_id=c.id JOIN stack "
-		       "s ON s.id=k.stack_id WHERE hex(substr(s.frames,5,2))<>"
-		       "printf('%02X%02X',(c.ret%40*16)%256,16+(c.ret%40*16)/256)"),
-		0);
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, store_setup, store_teardown)
 
 int main(void)
@@ -761,6 +629,8 @@ int main(void)
 		TEST(a_tick_is_written_once_and_may_be_repeated),
 		TEST(marks_and_failures_of_totals),
 		TEST(columns_are_appended_to_a_file_of_before),
+		TEST(views_of_before_are_made_anew),
+		TEST(a_file_of_a_later_minor_is_appended_to),
 		TEST(shares_of_the_time_and_what_they_cost),
 		TEST(runs_follow_each_other_in_one_file),
 		TEST(a_batch_pushed_again_lands_once),
@@ -771,9 +641,6 @@ int main(void)
 		TEST(S17_poison_record_is_found_and_set_aside),
 		TEST(texts_lie_by_their_calls),
 		TEST(S17_poison_texts_are_set_aside_with_their_calls),
-		TEST(stacks_are_places_in_files),
-		TEST(stacks_are_told_by_what_the_file_knows),
-		TEST(stacks_are_written_again_after_a_failure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,7 +155,8 @@ struct mon_overhead {
 struct mon_tick {
 	mon_ns at_ns;
 	mon_wall_ns wall_ns;
-	bool clock_row; /* write a `clock` row */
+	bool clock_row;	  /* write a `clock` row */
+	mon_ns wanted_ns; /* how long functions should have been watched; 0: not told */
 	const struct mon_total *totals;
 	size_t total_count;
 	const struct mon_interval *intervals;

@@ -163,8 +163,10 @@ static void tell_drained(const struct mon_replay_run *run, void *context)
 		     run->nothing    ? "all of it was there already"
 		     : run->complete ? "complete"
 		     : run->ended    ? "incomplete"
-				  : "incomplete: its monitor was killed before it could tell its "
-				    "last counts");
+		     : run->unread   ? "incomplete: its last counts are of another version of "
+				       "monbpf"
+				   : "incomplete: its monitor was killed before it could tell its "
+				     "last counts");
 }
 
 static int drain(const char *path, const char *output)

@@ -11,14 +11,43 @@
 
 _Static_assert(sizeof(struct mon_remains_total) <= MON_RING_READABLE_BYTES, "fits a record");
 
+/*
+ * Of a MON_REMAINS_TOTAL without its buckets; 0: a version that nobody knows. Version 2 has no
+ * wanted_ns and own times, version 1 no marks either. The other two never changed.
+ */
+static size_t head_bytes(uint8_t version)
+{
+	const size_t head = offsetof(struct mon_remains_total, histogram);
+
+	switch (version) {
+	case 1:
+		return head - 3 * sizeof(uint64_t) - 2 * sizeof(uint32_t);
+	case 2:
+		return head - 3 * sizeof(uint64_t);
+	case MON_REMAINS_VERSION:
+		return head;
+	default:
+		return 0;
+	}
+}
+
+bool mon_remains_is_kind(const struct mon_record *record)
+{
+	const uint8_t *kind = record->data;
+
+	return kind && record->size_bytes && *kind >= MON_REMAINS_TOTAL &&
+	       *kind <= MON_REMAINS_BREAKER;
+}
+
 bool mon_remains_is(const struct mon_record *record, uint32_t function_count)
 {
 	const struct mon_remains_total *total = record->data;
-	size_t head = offsetof(struct mon_remains_total, histogram);
+	size_t head;
 
-	if (record->invalid || !record->data ||
-	    record->size_bytes < sizeof(struct mon_remains_end) ||
-	    total->version != MON_REMAINS_VERSION)
+	if (record->invalid || !record->data || record->size_bytes < sizeof(struct mon_remains_end))
+		return false;
+	head = head_bytes(total->version);
+	if (!head)
 		return false;
 	if (total->kind == MON_REMAINS_END)
 		return record->size_bytes == sizeof(struct mon_remains_end);
@@ -114,22 +143,45 @@ int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mo
 	return result ? result : push_one(spool, position, &last, sizeof(last));
 }
 
+static const uint8_t *copy_next(void *to, const uint8_t *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+	return from + bytes;
+}
+
+/* As this version has it; what an earlier one does not tell is 0. */
+static void read_total(const struct mon_record *record, struct mon_remains_total *total_out)
+{
+	const uint8_t *at = record->data;
+
+	*total_out = (struct mon_remains_total){0};
+	at = copy_next(total_out, at, offsetof(struct mon_remains_total, wanted_ns));
+	if (total_out->version >= 3)
+		at = copy_next(&total_out->wanted_ns, at, 3 * sizeof(uint64_t));
+	at = copy_next(&total_out->killed, at, sizeof(total_out->killed));
+	if (total_out->version >= 2)
+		at = copy_next(&total_out->marks, at, 2 * sizeof(uint32_t));
+	at = copy_next(&total_out->counters, at, sizeof(total_out->counters));
+	memcpy(total_out->histogram, at, total_out->histogram_bytes);
+}
+
 void mon_remains_apply(const struct mon_record *record, struct mon_ledger *ledger)
 {
-	const struct mon_remains_total *total = record->data;
 	uint32_t histogram[MON_HISTOGRAM_SLOTS] = {0};
 	uint64_t counts[MON_HISTOGRAM_BUCKETS] = {0};
+	struct mon_remains_total total;
 
-	if (!mon_histogram_decode(total->histogram, total->histogram_bytes, counts))
+	read_total(record, &total);
+	if (!mon_histogram_decode(total.histogram, total.histogram_bytes, counts))
 		for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++)
 			histogram[i] = (uint32_t)counts[i];
-	histogram[MON_HISTOGRAM_MARKS] = total->marks;
+	histogram[MON_HISTOGRAM_MARKS] = total.marks;
 	/* Left out, for it was too large: what the database has of it stays. */
-	mon_ledger_update(ledger, total->function, &total->counters,
-			  total->counters.returns && !total->histogram_bytes ? NULL : histogram,
-			  total->armed_ns);
-	if (total->wanted_own_ns)
-		mon_ledger_set_share(ledger, total->function, total->wanted_ns,
-				     total->wanted_own_ns, total->armed_own_ns);
-	mon_ledger_set(ledger, total->function, MON_REASON_KILLED, total->killed);
+	mon_ledger_update(ledger, total.function, &total.counters,
+			  total.counters.returns && !total.histogram_bytes ? NULL : histogram,
+			  total.armed_ns);
+	if (total.wanted_own_ns)
+		mon_ledger_set_share(ledger, total.function, total.wanted_ns, total.wanted_own_ns,
+				     total.armed_own_ns);
+	mon_ledger_set(ledger, total.function, MON_REASON_KILLED, total.killed);
 }

@@ -21,7 +21,7 @@ enum mon_remains_kind {
 	MON_REMAINS_END = 201,	   /* struct mon_remains_end, the last record of all */
 	MON_REMAINS_BREAKER = 202, /* struct mon_remains_breaker, one for each transition */
 };
-#define MON_REMAINS_VERSION 3
+#define MON_REMAINS_VERSION 3	       /* an earlier build's 1 and 2 are read, too */
 #define MON_REMAINS_HISTOGRAM_MAX 1600 /* beyond it the buckets are left out */
 
 struct mon_remains_total {
@@ -52,8 +52,10 @@ struct mon_remains_breaker {
 	char cause[48];
 };
 
-/* Is it one of the three, and sound? */
+/* Is it one of the three, of a version that can be read, and sound? */
 bool mon_remains_is(const struct mon_record *record, uint32_t function_count);
+/* Is it one of the three by its kind, whoever wrote it? */
+bool mon_remains_is_kind(const struct mon_record *record);
 
 /* Appends them, from @position on. 0 or what the spool says. */
 int mon_remains_push(struct mon_spool *spool, uint64_t position, const struct mon_ledger *ledger,

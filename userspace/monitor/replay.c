@@ -31,6 +31,7 @@ struct replay {
 	void *memory;		    /* MON_BUDGET_BATCH_BYTES */
 	struct mon_remains_end end;
 	bool ended;
+	uint64_t unread; /* last words that no version of ours has */
 	struct mon_remains_breaker breakers[TRANSITIONS_MAX]; /* what `transitions` point into */
 	struct mon_breaker_transition transitions[TRANSITIONS_MAX];
 	size_t transition_count;
@@ -98,6 +99,7 @@ static size_t take_remains(struct replay *replay, size_t count)
 			}
 			continue;
 		}
+		replay->unread += mon_remains_is_kind(record);
 		if (!record->invalid)
 			record->invalid =
 				mon_record_check(&replay->shape, record->data, record->size_bytes);
@@ -258,7 +260,8 @@ static int replay_run(struct replay *replay, const char *uuid, struct mon_error 
 	if (result)
 		return result;
 	mon_spool_stats(replay->spool, &left);
-	replay->run.damaged = left.damaged;
+	replay->run.damaged = left.damaged + replay->unread;
+	replay->run.unread = replay->unread;
 	if (replay->ended)
 		result = write_end(replay, error);
 	if (!result)

@@ -24,6 +24,7 @@ struct mon_replay_run {
 	bool nothing;		   /* all that was there had been written before */
 	bool ended;		   /* the last counts were there, the books are closed with them */
 	bool complete;		   /* and balance, with nothing damaged */
+	bool unread;		   /* they were, by a version that is not known: damaged */
 };
 
 /* @told once for each run. 0, or the first failure; runs before it are done. */

@@ -183,6 +183,7 @@ static void tick(struct mon_monitor *monitor,
 			(wall - monitor->started_wall_ns) - (int64_t)(now - monitor->started_ns);
 
 		rows.wall_ns = wall;
+		rows.wanted_ns = now - monitor->armed_ns;
 		mon_govern_overhead(monitor->govern, &rows.overhead);
 		if (step > (int64_t)CLOCK_STEP_NS || step < -(int64_t)CLOCK_STEP_NS ||
 		    now - monitor->last_clock_ns >= CLOCK_ROW_NS) {

@@ -38,7 +38,7 @@ int mon_store_execute(struct mon_store *store, const char *sql)
 static int create_schema(struct mon_store *store)
 {
 	static const char written_by[] =
-		"INSERT INTO meta VALUES('written_by','monbpf " MON_VERSION "')";
+		"INSERT INTO meta(key,value) VALUES('written_by','monbpf " MON_VERSION "')";
 	int code = mon_store_execute(store, "PRAGMA page_size=8192; BEGIN EXCLUSIVE");
 
 	if (code == SQLITE_OK)
@@ -53,32 +53,42 @@ static int create_schema(struct mon_store *store)
 }
 
 /*
- * Columns that a file of an earlier minor lacks, in one transaction each with the number: element i
- * makes minor i + 1 of minor i. Views are left as they are.
+ * What a file of an earlier minor lacks, in one transaction with the number: element i makes minor
+ * i + 1 of minor i. A view is nothing but its query: all are made anew, as schema.sql ends with
+ * them. A file of a later minor is left as it is.
  */
-static int append_columns(struct mon_store *store)
+static int raise_minor(struct mon_store *store)
 {
 	static const char *const minors[] = {
-		"ALTER TABLE function_total ADD COLUMN estimated INTEGER;"
-		"UPDATE meta SET value=1 WHERE key='minor'",
+		"ALTER TABLE function_total ADD COLUMN estimated INTEGER",
 		"ALTER TABLE function_total ADD COLUMN wanted_own_ns INTEGER;"
 		"ALTER TABLE function_total ADD COLUMN armed_own_ns INTEGER;"
 		"ALTER TABLE run ADD COLUMN overhead_limit REAL;"
 		"ALTER TABLE run ADD COLUMN probe_cost_ns INTEGER;"
-		"ALTER TABLE run ADD COLUMN own_cpu_ns INTEGER;"
-		"UPDATE meta SET value=2 WHERE key='minor'",
+		"ALTER TABLE run ADD COLUMN own_cpu_ns INTEGER",
+		/* Files of minor 2 may have views of before, too. */
+		"ALTER TABLE run ADD COLUMN wanted_ns INTEGER",
 	};
+	const int64_t ours = (int64_t)MON_ARRAY_COUNT(minors);
 	int64_t minor = 0;
 	int code = mon_store_ask(store, "SELECT value FROM meta WHERE key='minor'", 0, &minor);
 
-	for (; code == SQLITE_OK && minor >= 0 && minor < (int64_t)MON_ARRAY_COUNT(minors);
-	     minor++) {
-		code = mon_store_execute(store, "BEGIN EXCLUSIVE");
-		if (code == SQLITE_OK)
-			code = mon_store_execute(store, minors[minor]);
-		if (code == SQLITE_OK)
-			code = mon_store_execute(store, "COMMIT");
-	}
+	if (code != SQLITE_OK || minor < 0 || minor >= ours)
+		return code;
+	code = mon_store_execute(store, "BEGIN EXCLUSIVE");
+	for (; code == SQLITE_OK && minor < ours; minor++)
+		code = mon_store_execute(store, minors[minor]);
+	if (code == SQLITE_OK)
+		code = mon_store_execute(
+			store, "DROP VIEW IF EXISTS calls; DROP VIEW IF EXISTS functions;"
+			       "DROP VIEW IF EXISTS losses; DROP VIEW IF EXISTS unbalanced");
+	if (code == SQLITE_OK)
+		code = mon_store_execute(store, strstr(mon_store_schema, "CREATE VIEW "));
+	if (code == SQLITE_OK)
+		code = mon_store_ask(store, "UPDATE meta SET value=?1 WHERE key='minor'", ours,
+				     &minor);
+	if (code == SQLITE_OK)
+		code = mon_store_execute(store, "COMMIT");
 	return code;
 }
 
@@ -109,7 +119,7 @@ static int limit_wal(struct mon_store *store)
 	return mon_store_execute(store, sql);
 }
 
-/* What schema.sql has and a file of minor 0 lacks. */
+/* A table that a file of minor 0 lacks. No index: to sort for one takes more than our heap has. */
 static const char added_tables[] =
 	"CREATE TABLE IF NOT EXISTS mapping(run_id INTEGER NOT NULL, pid INTEGER NOT NULL,"
 	" start INTEGER NOT NULL, end INTEGER NOT NULL, offset INTEGER NOT NULL,"
@@ -133,7 +143,7 @@ int mon_store_connect(struct mon_store *store)
 	if (code == SQLITE_OK && store->file.empty)
 		code = create_schema(store);
 	else if (code == SQLITE_OK)
-		code = append_columns(store);
+		code = raise_minor(store);
 	/* Set before the page size was read, the size of the cache has no effect (3.40.1). */
 	if (code == SQLITE_OK)
 		code = mon_store_execute(store,

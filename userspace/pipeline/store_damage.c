@@ -119,12 +119,13 @@ static int write_credits(struct mon_store *store)
 /* Where the rows of the part before are, for whoever reads this one. */
 static int write_earlier(struct mon_store *store)
 {
-	char sql[128] = "INSERT INTO meta VALUES('earlier_part','moved or removed')";
+	char sql[128] = "INSERT INTO meta(key,value) VALUES('earlier_part','moved or removed')";
 
 	if (store->damaged_number)
-		(void)sqlite3_snprintf(sizeof(sql), sql,
-				       "INSERT INTO meta VALUES('earlier_part','.damaged-%u')",
-				       store->damaged_number);
+		(void)sqlite3_snprintf(
+			sizeof(sql), sql,
+			"INSERT INTO meta(key,value) VALUES('earlier_part','.damaged-%u')",
+			store->damaged_number);
 	return mon_store_execute(store, sql);
 }
 

@@ -20,6 +20,7 @@
 #define MON_STORE_TASK_SLOTS 16384  /* a power of two; at most 3/4 are used */
 #define MON_STORE_STACK_SLOTS 16384 /* likewise */
 #define MON_STORE_MAPPINGS_MAX 2048
+#define MON_STORE_ASKED_MAX 256 /* processes */
 #define MON_STORE_SET_ASIDE_BYTES 256
 #define MON_STORE_END_TRIES 5
 #define MON_STORE_SUFFIX_BYTES 32    /* of a path: room for ".damaged-1000-journal" */
@@ -38,7 +39,8 @@ enum mon_store_statement {
 	MON_STORE_MODULE,
 	MON_STORE_MODULE_FIND,
 	MON_STORE_MAPPING,
-	MON_STORE_MAPPINGS,
+	MON_STORE_MAPPING_GONE,
+	MON_STORE_MAPPING_FIND,
 	MON_STORE_TASK,
 	MON_STORE_TASK_FIND,
 	MON_STORE_SET_ASIDE,
@@ -50,6 +52,7 @@ enum mon_store_statement {
 	MON_STORE_LEDGER,
 	MON_STORE_COVERAGE,
 	MON_STORE_OVERHEAD,
+	MON_STORE_WANTED,
 	MON_STORE_TRANSITION,
 	MON_STORE_RUN_END,
 	MON_STORE_STATEMENTS
@@ -120,6 +123,12 @@ struct mon_store_mapping {
 	uint32_t pid;
 };
 
+/* When a process was last read; pid 0: a free slot. */
+struct mon_store_asked {
+	mon_ns at_ns;
+	uint32_t pid;
+};
+
 /*
  * What is in the file is the truth: marks and credits here are copies of it, as of the last COMMIT
  * that said OK. After a failure that leaves doubt the connection is closed, and the copies are read
@@ -155,9 +164,8 @@ struct mon_store {
 	struct mon_store_stack *stacks; /* made when the first one comes */
 	uint32_t stack_count;
 	struct mon_store_mapping *mappings;
-	uint32_t mapping_count;
-	bool mappings_read; /* those that are in the file */
-	mon_ns mappings_asked_ns;
+	uint32_t mapping_count, mapping_oldest;
+	struct mon_store_asked asked[MON_STORE_ASKED_MAX];
 
 	enum mon_store_doubt doubt;
 	struct mon_store_companions companions;

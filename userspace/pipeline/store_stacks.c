@@ -5,10 +5,13 @@
  * asked, so that a stack says what it says without it. What was learnt of a process is a row of
  * `mapping`: records that come out of a spool when the process is gone are resolved by that.
  *
- * Bounded: MON_STORE_STACK_SLOTS stacks and MON_STORE_MAPPINGS_MAX mappings are remembered; when a
- * table is full it is emptied, and a stack may then get a second row. Both are copies of what the
- * file holds and are dropped after a ROLLBACK. A process is read again when an address is in none
- * of its mappings, at most each READ_AGAIN_NS. Writer thread.
+ * Bounded: MON_STORE_STACK_SLOTS stacks are remembered; when the table is full it is emptied, and a
+ * stack may then get a second row. MON_STORE_MAPPINGS_MAX mappings are; the oldest makes room, and
+ * the file is asked for what is not among them. Both are copies of what the file holds and are
+ * dropped after a ROLLBACK. A process is read when an address is in none of its mappings: at once
+ * the first time, then at most each READ_AGAIN_NS for each process that was read lately, so that
+ * addresses which are nobody's cost the writer the same however many processes have them; and of
+ * more than MON_STORE_ASKED_MAX processes no more than so many a second. Writer thread.
  */
 #include "pipeline/store_internal.h"
 
@@ -24,8 +27,9 @@ void mon_store_forget_stacks(struct mon_store *store)
 	if (store->stacks)
 		memset(store->stacks, 0, MON_STORE_STACK_SLOTS * sizeof(*store->stacks));
 	store->stack_count = 0;
-	store->mapping_count = 0;
-	store->mappings_read = false;
+	store->mapping_count = store->mapping_oldest = 0;
+	/* What they said went with the ROLLBACK. */
+	memset(store->asked, 0, sizeof(store->asked));
 }
 
 void mon_store_free_stacks(struct mon_store *store)
@@ -81,32 +85,38 @@ static void remember(struct mon_store *store, const struct mon_store_mapping *ma
 		else
 			i++;
 	}
-	if (store->mapping_count == MON_STORE_MAPPINGS_MAX)
-		store->mapping_count = 0;
-	store->mappings[store->mapping_count++] = *mapping;
+	if (store->mapping_count < MON_STORE_MAPPINGS_MAX)
+		store->mappings[store->mapping_count++] = *mapping;
+	else
+		store->mappings[store->mapping_oldest++ % MON_STORE_MAPPINGS_MAX] = *mapping;
 }
 
-/* What the file knows of this run's processes. */
-static int read_back(struct mon_store *store)
+/*
+ * The same of what the file knows; with a @path, only of that file. What it has is remembered.
+ * *@found_out points into the table, or is NULL.
+ */
+static int find_in_file(struct mon_store *store, uint32_t pid, uint64_t address, const char *path,
+			struct mon_store_mapping **found_out)
 {
-	sqlite3_stmt *statement = store->statements[MON_STORE_MAPPINGS];
+	sqlite3_stmt *find = store->statements[MON_STORE_MAPPING_FIND];
+	struct mon_store_mapping mapping = {.pid = pid};
 
-	if (store->mappings_read)
-		return SQLITE_OK;
-	(void)sqlite3_bind_int64(statement, 1, store->run_id);
-	while (sqlite3_step(statement) == SQLITE_ROW) {
-		const struct mon_store_mapping mapping = {
-			.pid = (uint32_t)sqlite3_column_int64(statement, 0),
-			.start = (uint64_t)sqlite3_column_int64(statement, 1),
-			.end = (uint64_t)sqlite3_column_int64(statement, 2),
-			.offset = (uint64_t)sqlite3_column_int64(statement, 3),
-			.module_id = sqlite3_column_int64(statement, 4),
-		};
-
-		remember(store, &mapping);
+	*found_out = NULL;
+	(void)sqlite3_bind_int64(find, 1, store->run_id);
+	(void)sqlite3_bind_int64(find, 2, pid);
+	(void)sqlite3_bind_int64(find, 3, (int64_t)address);
+	(void)sqlite3_bind_text(find, 4, path, -1, SQLITE_STATIC);
+	if (sqlite3_step(find) == SQLITE_ROW) {
+		mapping.start = (uint64_t)sqlite3_column_int64(find, 0);
+		mapping.end = (uint64_t)sqlite3_column_int64(find, 1);
+		mapping.offset = (uint64_t)sqlite3_column_int64(find, 2);
+		mapping.module_id = sqlite3_column_int64(find, 3);
 	}
-	store->mappings_read = true;
-	return sqlite3_reset(statement);
+	if (address >= mapping.start && address < mapping.end) {
+		remember(store, &mapping);
+		*found_out = find_mapping(store, pid, address);
+	}
+	return sqlite3_reset(find);
 }
 
 struct learning {
@@ -147,7 +157,10 @@ static int learn_one(const struct mon_mapping *mapping, void *context)
 		.inode = mapping->inode,
 	};
 
-	/* Those that come from the file do not say which inode it was. */
+	/* Those that come from the file do not say which inode it was, but what it was called. */
+	if (mapping->path && !(known && known->inode))
+		learning->code =
+			find_in_file(store, learning->pid, mapping->start, mapping->path, &known);
 	if (known && known->start == row.start && known->end == row.end &&
 	    known->offset == row.offset &&
 	    (known->inode ? known->inode == row.inode && known->device == row.device
@@ -156,7 +169,10 @@ static int learn_one(const struct mon_mapping *mapping, void *context)
 		known->device = row.device;
 		return 0;
 	}
-	if (mapping->path)
+	if (learning->code == SQLITE_OK)
+		learning->code = mon_store_run(store, MON_STORE_MAPPING_GONE, "iiuu", store->run_id,
+					       (int64_t)row.pid, row.start, row.end);
+	if (learning->code == SQLITE_OK && mapping->path)
 		learning->code = module_row(learning, mapping, &row.module_id);
 	if (learning->code == SQLITE_OK && row.module_id)
 		learning->code = mon_store_run(store, MON_STORE_MAPPING, "iiuuui", store->run_id,
@@ -165,6 +181,26 @@ static int learn_one(const struct mon_mapping *mapping, void *context)
 	if (learning->code == SQLITE_OK)
 		remember(store, &row);
 	return learning->code;
+}
+
+/* Where it is noted that @pid was read; NULL: it is not to be read now. */
+static struct mon_store_asked *asked_slot(struct mon_store *store, uint32_t pid, mon_ns now)
+{
+	struct mon_store_asked *mine = NULL, *oldest = &store->asked[0];
+	uint64_t lately = 0;
+
+	for (size_t i = 0; i < MON_STORE_ASKED_MAX; i++) {
+		struct mon_store_asked *asked = &store->asked[i];
+
+		if (asked->pid == pid)
+			mine = asked;
+		if (asked->at_ns < oldest->at_ns)
+			oldest = asked;
+		lately += asked->pid && now - asked->at_ns < MON_NS_PER_S;
+	}
+	if (mine)
+		return now - mine->at_ns < lately * READ_AGAIN_NS ? NULL : mine;
+	return lately == MON_STORE_ASKED_MAX ? NULL : oldest;
 }
 
 /* A process that is gone has nothing to tell: no error. */
@@ -187,8 +223,6 @@ int mon_store_map_process(struct mon_store *store, uint32_t pid)
 	if (code == SQLITE_OK)
 		code = mon_store_run(store, MON_STORE_BEGIN, "");
 	if (code == SQLITE_OK)
-		code = read_back(store);
-	if (code == SQLITE_OK)
 		code = learn(store, pid);
 	if (code == SQLITE_OK)
 		code = mon_store_run(store, MON_STORE_COMMIT, "");
@@ -204,18 +238,21 @@ int mon_store_map_process(struct mon_store *store, uint32_t pid)
 static int resolve(struct mon_store *store, uint32_t pid, uint64_t *address, int64_t *module_id_out,
 		   bool *known_out)
 {
-	const struct mon_store_mapping *mapping;
-	int code = store->mappings ? read_back(store) : SQLITE_OK;
+	struct mon_store_mapping *mapping;
+	int code = SQLITE_OK;
 
 	*module_id_out = 0;
-	if (code != SQLITE_OK || !store->mappings)
-		return code;
+	if (!store->mappings)
+		return SQLITE_OK;
 	mapping = find_mapping(store, pid, *address);
-	if (!mapping && store->options.mappings) {
+	if (!mapping)
+		code = find_in_file(store, pid, *address, NULL, &mapping);
+	if (code == SQLITE_OK && !mapping && store->options.mappings) {
 		mon_ns now = mon_clock_now(store->options.clock);
+		struct mon_store_asked *asked = asked_slot(store, pid, now);
 
-		if (now - store->mappings_asked_ns >= READ_AGAIN_NS) {
-			store->mappings_asked_ns = now;
+		if (asked) {
+			*asked = (struct mon_store_asked){.at_ns = now, .pid = pid};
 			code = learn(store, pid);
 			mapping = find_mapping(store, pid, *address);
 		} else {

@@ -27,6 +27,7 @@
 
 _Static_assert(MON_STORE_ROWS_PER_STATEMENT == 50, "FIVE(TEN())");
 
+/* Columns by name: a file of a later minor has more of them. */
 static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_BEGIN] = "BEGIN IMMEDIATE",
 	[MON_STORE_COMMIT] = "COMMIT",
@@ -39,9 +40,13 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 	[MON_STORE_MODULE] = "INSERT OR IGNORE INTO module(path,build_id) VALUES(?,?)",
 	[MON_STORE_MODULE_FIND] = "SELECT id FROM module WHERE path=? AND build_id=?",
 	[MON_STORE_MAPPING] =
-		"INSERT OR REPLACE INTO mapping(run_id,pid,start,end,offset,module_id)"
-		" VALUES(?,?,?,?,?,?)",
-	[MON_STORE_MAPPINGS] = "SELECT pid,start,end,offset,module_id FROM mapping WHERE run_id=?",
+		"INSERT INTO mapping(run_id,pid,start,end,offset,module_id) VALUES(?,?,?,?,?,?)",
+	[MON_STORE_MAPPING_GONE] =
+		"DELETE FROM mapping WHERE run_id=?1 AND pid=?2 AND start<?4 AND end>?3",
+	[MON_STORE_MAPPING_FIND] =
+		"SELECT p.start,p.end,p.offset,p.module_id FROM mapping p JOIN module m"
+		" ON m.id=p.module_id WHERE p.run_id=?1 AND p.pid=?2 AND p.start<=?3"
+		" AND (?4 IS NULL OR m.path=?4) ORDER BY p.start DESC LIMIT 1",
 	[MON_STORE_TASK] = "INSERT INTO task(id,run_id,pid,tid,born_ns,comm) VALUES(?,?,?,?,?,?)"
 			   " ON CONFLICT(id) DO UPDATE SET comm=excluded.comm",
 	[MON_STORE_TASK_FIND] =
@@ -50,8 +55,8 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 		"INSERT INTO set_aside(run_id,ring,position,why,record) VALUES(?,?,?,?,?)",
 	[MON_STORE_BATCH] =
 		"INSERT INTO batch(run_id,first_call,last_call,from_ns,to_ns) VALUES(?,?,?,?,?)",
-	[MON_STORE_MARK] = "INSERT OR REPLACE INTO mark VALUES(?,?,?)",
-	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock VALUES(?,?,?)",
+	[MON_STORE_MARK] = "INSERT OR REPLACE INTO mark(run_id,ring,position) VALUES(?,?,?)",
+	[MON_STORE_CLOCK] = "INSERT OR REPLACE INTO clock(run_id,at_ns,wall_ns) VALUES(?,?,?)",
 	[MON_STORE_TOTAL] =
 		"INSERT INTO function_total(function_id,wanted_ns,armed_ns,calls,returns,failed,"
 		"total_ns,self_ns,min_ns,max_ns,histogram,estimated,wanted_own_ns,armed_own_ns)"
@@ -62,14 +67,19 @@ static const char *const sql[MON_STORE_STATEMENTS] = {
 		" max_ns=excluded.max_ns, histogram=coalesce(excluded.histogram,histogram),"
 		" estimated=max(excluded.estimated,coalesce(estimated,0)),"
 		" wanted_own_ns=excluded.wanted_own_ns, armed_own_ns=excluded.armed_own_ns",
-	[MON_STORE_COVERAGE] = "INSERT OR REPLACE INTO coverage VALUES(?,?,?,?)",
+	[MON_STORE_COVERAGE] =
+		"INSERT OR REPLACE INTO coverage(function_id,from_ns,to_ns,why) VALUES(?,?,?,?)",
 	/* Parts in ten thousand: no type of ours is a fraction. */
 	[MON_STORE_OVERHEAD] = "UPDATE run SET overhead_limit=?2/10000.0, probe_cost_ns=?3,"
 			       " own_cpu_ns=?4 WHERE id=?1",
+	[MON_STORE_WANTED] = "UPDATE run SET wanted_ns=?2 WHERE id=?1",
 	[MON_STORE_INTERVAL] =
-		"INSERT OR REPLACE INTO function_interval VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+		"INSERT OR REPLACE INTO function_interval(function_id,start_ns,length_ns,armed_ns,"
+		"calls,returns,failed,total_ns,self_ns,max_ns,histogram)"
+		" VALUES(?,?,?,?,?,?,?,?,?,?,?)",
 	[MON_STORE_LEDGER] =
-		"INSERT INTO ledger VALUES(?,?,?,?,?) ON CONFLICT DO UPDATE"
+		"INSERT INTO ledger(function_id,reason_id,count,from_ns,to_ns) VALUES(?,?,?,?,?)"
+		" ON CONFLICT DO UPDATE"
 		" SET count=excluded.count, from_ns=coalesce(from_ns,excluded.from_ns),"
 		" to_ns=coalesce(excluded.to_ns,to_ns)",
 	/* A transition has no other identity than its time, and a tick may be written again. */
@@ -578,6 +588,8 @@ static int write_tick(struct mon_store *store, const struct mon_tick *tick)
 		code = mon_store_run(store, MON_STORE_OVERHEAD, "iiuu", store->run_id,
 				     (int64_t)(tick->overhead.limit * 10000 + 0.5),
 				     tick->overhead.cost_ns, tick->overhead.own_ns);
+	if (tick->wanted_ns && code == SQLITE_OK)
+		code = mon_store_run(store, MON_STORE_WANTED, "iu", store->run_id, tick->wanted_ns);
 	for (size_t i = 0; i < tick->entry_count && code == SQLITE_OK; i++) {
 		const struct mon_ledger_entry *entry = &tick->entries[i];
 

@@ -433,26 +433,30 @@ static void draw_histogram(const struct mon_report *report, const uint64_t *coun
 static int print_intervals(struct mon_report *report, struct mon_error *error)
 {
 	static const char sql[] = "SELECT count(*), min(start_ns), max(start_ns + length_ns)"
-				  " FROM function_interval WHERE function_id = ?1";
+				  " FROM function_interval WHERE function_id = ?1"
+				  " AND start_ns + length_ns > ?2";
 	/* Of one that was armed for a share of the time, the rate while it was; a twentieth of the
 	 * interval at least, in less there are too few calls to tell. */
 	static const char busiest_sql[] =
-		"SELECT start_ns, CAST(calls * 1000000000.0 * ?3 / armed_or_length AS INTEGER)"
-		" FROM (SELECT *, max(CASE WHEN ?2 THEN armed_ns ELSE length_ns END, 1)"
+		"SELECT start_ns, CAST(calls * 1000000000.0 * ?4 / armed_or_length AS INTEGER)"
+		" FROM (SELECT *, max(CASE WHEN ?3 THEN armed_ns ELSE length_ns END, 1)"
 		"  AS armed_or_length FROM function_interval WHERE function_id = ?1"
-		"  AND (NOT ?2 OR armed_ns * 20 >= length_ns)) ORDER BY 2 DESC LIMIT 1";
+		"  AND start_ns + length_ns > ?2"
+		"  AND (NOT ?3 OR armed_ns * 20 >= length_ns)) ORDER BY 2 DESC LIMIT 1";
 	const struct mon_function_row *row = report->selected;
-	const int64_t id[] = {row->id, mon_estimate_is_scaled(row)};
+	const int64_t cut = report->options->since_set ? (int64_t)report->cut_ns : -1;
+	const int64_t values[] = {row->id, cut, mon_estimate_is_scaled(row)};
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	MON_STATEMENT sqlite3_stmt *busiest = NULL;
 	char text[4][32];
-	int result = mon_query_prepare(report->database, sql, id, 1, &statement, error);
+	int result = mon_query_prepare(report->database, sql, values, 2, &statement, error);
 
 	if (result == 0)
-		result = mon_query_prepare(report->database, busiest_sql, id, 2, &busiest, error);
+		result = mon_query_prepare(report->database, busiest_sql, values, 3, &busiest,
+					   error);
 	if (result)
 		return result;
-	(void)sqlite3_bind_double(busiest, 3, mon_estimate_slowdown(row));
+	(void)sqlite3_bind_double(busiest, 4, mon_estimate_slowdown(row));
 	result = mon_query_step(statement, error);
 	if (result < 0 || mon_query_count(statement, 0) == 0)
 		return result < 0 ? result : 0;
@@ -521,9 +525,14 @@ static void print_facts(const struct mon_report *report)
 	(void)fprintf(out, "mode      %s\n", MON_ESCAPED(row->mode));
 	if (row->note[0])
 		(void)fprintf(out, "note      %s\n", MON_ESCAPED(row->note));
-	(void)fprintf(out, "calls     %s%s (%s%s/s)", scaled_mark,
-		      mon_format_count(text, sizeof(text), mon_estimate_calls(row)), scaled_mark,
-		      mon_format_count((char[32]){0}, 32, mon_estimate_rate(row)));
+	if (mon_estimate_is_blind(row))
+		(void)fprintf(out, "calls     - (not armed in %s)",
+			      mon_format_ns(text, sizeof(text), row->wanted_ns));
+	else
+		(void)fprintf(out, "calls     %s%s (%s%s/s)", scaled_mark,
+			      mon_format_count(text, sizeof(text), mon_estimate_calls(row)),
+			      scaled_mark,
+			      mon_format_count((char[32]){0}, 32, mon_estimate_rate(row)));
 	if (row->has_failed)
 		(void)fprintf(
 			out, ", %s%s failed", mon_estimate_of_returns(row) ? "~" : "",

@@ -12,6 +12,11 @@ static uint64_t share(uint64_t value, uint64_t of, uint64_t by)
 	return (uint64_t)((unsigned __int128)value * of / by);
 }
 
+bool mon_estimate_is_blind(const struct mon_function_row *row)
+{
+	return row->wanted_ns && !row->armed_ns && !row->calls;
+}
+
 bool mon_estimate_is_scaled(const struct mon_function_row *row)
 {
 	return row->armed_ns && row->armed_ns < row->wanted_ns;

@@ -9,6 +9,9 @@
 
 #include "report/query.h"
 
+/* Was it wanted and never armed? Then nothing was seen of it, and its counts say nothing. */
+bool mon_estimate_is_blind(const struct mon_function_row *row);
+
 /* Was it armed a share of the time? Then counts and sums are scaled, and marked. */
 bool mon_estimate_is_scaled(const struct mon_function_row *row);
 

@@ -62,7 +62,7 @@ bool mon_report_has_totals(const struct mon_report *report)
 static void print_armed(const struct mon_report *report)
 {
 	double armed = 0, calls = 0;
-	bool scaled = false, any = false;
+	bool scaled = false, blind = false, any = false;
 
 	for (size_t i = 0; i < report->functions.count; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
@@ -72,13 +72,14 @@ static void print_armed(const struct mon_report *report)
 			continue;
 		any = true;
 		scaled |= mon_estimate_is_scaled(row);
+		blind |= mon_estimate_is_blind(row);
 		calls += of_row;
 		armed += of_row * (double)row->armed_ns / (double)row->wanted_ns;
 	}
-	if (!any)
-		(void)fputc('\n', report->out);
-	else if (!scaled || calls <= 0)
+	if (any && !scaled && !blind)
 		(void)fputs("; armed 100 % of the time\n", report->out);
+	else if (!scaled || calls <= 0)
+		(void)fputc('\n', report->out);
 	else
 		(void)fprintf(report->out,
 			      "; armed %s%.3g %% of the time, ~ marks estimates for the whole\n",

@@ -276,6 +276,22 @@ static void read_overhead(sqlite3 *database, struct mon_run *run)
 	run->own_cpu_ns = mon_query_count(statement, 2);
 }
 
+/* Likewise. What was not called lately has an older total. */
+static void read_wanted(sqlite3 *database, struct mon_run *run)
+{
+	static const char sql[] = "SELECT wanted_ns FROM run WHERE id = ?1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	struct mon_error unused;
+
+	if (run->ended || !has_column(database, "run", "wanted_ns") ||
+	    mon_query_prepare(database, sql, (int64_t[]){run->id}, 1, &statement, &unused) ||
+	    mon_query_step(statement, &unused) <= 0)
+		return;
+	run->wanted_ns = mon_query_count(statement, 0);
+	if (run->length_ns < run->wanted_ns)
+		run->length_ns = run->wanted_ns;
+}
+
 int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_run *run_out,
 		  struct mon_error *error)
 {
@@ -317,6 +333,7 @@ int mon_query_run(sqlite3 *database, uint32_t id, const char *path, struct mon_r
 	run.part = sqlite3_column_int64(statement, 14);
 	run.earlier = copy_text(statement, 15);
 	read_overhead(database, &run);
+	read_wanted(database, &run);
 	if (!run.uuid || !run.target || !run.host || !run.kernel || !run.version || !run.command ||
 	    !run.options || !run.end_reason || !run.earlier) {
 		mon_run_clear(&run);
@@ -469,6 +486,10 @@ static void row_quantiles(struct mon_function_row *row, const uint64_t *counts)
 	row->p99_ns = mon_histogram_quantile(counts, 0.99, row->min_ns, row->max_ns);
 }
 
+/*
+ * Not sorted: a sorter would hold all histograms. Rows of one function follow each other, for every
+ * other table is LEFT JOINed to it.
+ */
 #define FUNCTION_COLUMNS                                                              \
 	"SELECT f.id, f.name, f.symbol, f.aliases, m.path, f.mode, f.note, f.offset," \
 	" f.probe_offset, f.size,"                                                    \
@@ -484,15 +505,86 @@ static const char sql_totals[] = FUNCTION_COLUMNS
 	" s.max_ns, s.histogram, 0, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
-	" WHERE f.run_id = ?1 ORDER BY f.id";
+	" WHERE f.run_id = ?1";
 
+/*
+ * Those of one function do not overlap: the last one that starts before the cut may end past it. A
+ * function that was armed a share of the time has a row without an interval, too: nothing was seen
+ * of it, which is not nothing.
+ */
 static const char sql_intervals[] = FUNCTION_COLUMNS
 	" i.length_ns, i.armed_ns, i.calls, i.returns, i.failed, i.total_ns, i.self_ns, NULL,"
 	" i.max_ns, i.histogram, i.start_ns, %s, %s, " SELECTED
 	" FROM function f LEFT JOIN module m ON m.id = f.module_id"
-	" JOIN function_interval i ON i.function_id = f.id"
 	" LEFT JOIN function_total s ON s.function_id = f.id"
-	" WHERE f.run_id = ?1 AND i.start_ns + i.length_ns > ?2 ORDER BY f.id";
+	" LEFT JOIN function_interval i ON i.function_id = f.id AND i.start_ns + i.length_ns > ?2"
+	"  AND i.start_ns >= coalesce((SELECT max(start_ns) FROM function_interval"
+	"   WHERE function_id = f.id AND start_ns <= ?2), 0)"
+	" WHERE f.run_id = ?1 AND (i.function_id IS NOT NULL OR s.armed_ns < s.wanted_ns)";
+
+static uint64_t part_of(uint64_t value, uint64_t part, uint64_t whole)
+{
+	return whole ? (uint64_t)((unsigned __int128)value * part / whole) : 0;
+}
+
+/*
+ * How long @row was wanted and armed in the last @since_ns. An interval without a call is not in
+ * the file, so these say too little of it, and a total is as old as the last call while the run
+ * lives. Windows are in table `coverage`, but for one that is open now and those that a database
+ * which was out did not get: what the total has more. The total of a further part is of all parts.
+ */
+static void row_since(struct mon_function_row *row, const struct mon_run *run, uint64_t since_ns,
+		      sqlite3_stmt *statement)
+{
+	uint64_t wanted_ns = mon_query_count(statement, 0),
+		 armed_ns = mon_query_count(statement, 1);
+	uint64_t all_ns = mon_query_count(statement, 4);
+	uint64_t since_armed_ns = mon_query_count(statement, 5);
+
+	if (run->ended && since_ns > wanted_ns)
+		since_ns = wanted_ns;
+	if (run->part <= 1 && armed_ns > all_ns)
+		since_armed_ns += armed_ns - all_ns;
+	if (since_armed_ns < row->armed_ns)
+		since_armed_ns = row->armed_ns;
+	if (armed_ns >= wanted_ns || since_armed_ns > since_ns)
+		since_armed_ns = since_ns;
+	row->has_total = true;
+	row->wanted_ns = since_ns;
+	row->armed_ns = since_armed_ns;
+	/* The target's own time is known of the whole run: as much of it, while armed and not. */
+	row->wanted_own_ns = part_of(mon_query_count(statement, 2), since_ns, wanted_ns);
+	row->armed_own_ns = part_of(mon_query_count(statement, 3), since_armed_ns, armed_ns);
+}
+
+static int rows_since(sqlite3 *database, const struct mon_run *run, uint64_t from_ns,
+		      uint64_t since_ns, struct mon_function_rows *rows, struct mon_error *error)
+{
+	static const char format[] =
+		"SELECT wanted_ns, armed_ns, %s,"
+		" (SELECT sum(to_ns - from_ns) FROM coverage WHERE function_id = ?1),"
+		" (SELECT sum(to_ns - max(from_ns, ?2)) FROM coverage"
+		"  WHERE function_id = ?1 AND to_ns > ?2)"
+		" FROM function_total WHERE function_id = ?1";
+	MON_STATEMENT sqlite3_stmt *statement = NULL;
+	char sql[512];
+	int result;
+
+	(void)snprintf(sql, sizeof(sql), format,
+		       has_column(database, "function_total", "armed_own_ns")
+			       ? "wanted_own_ns, armed_own_ns"
+			       : "0, 0");
+	result = mon_query_prepare(database, sql, (int64_t[]){0, (int64_t)from_ns}, 2, &statement,
+				   error);
+	for (size_t i = 0; i < rows->count && result >= 0; i++) {
+		(void)sqlite3_bind_int64(statement, 1, rows->rows[i].id);
+		result = mon_query_step(statement, error);
+		if (result > 0)
+			row_since(&rows->rows[i], run, since_ns, statement);
+		(void)sqlite3_reset(statement);
+	}
+	return result < 0 ? result : 0;
+}
 
 int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
 			uint64_t *from_ns_out, struct mon_function_rows *rows_out,
@@ -501,13 +593,13 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 	MON_STATEMENT sqlite3_stmt *statement = NULL;
 	struct mon_function_rows rows = {0};
 	uint64_t counts[MON_HISTOGRAM_BUCKETS];
-	uint64_t from_ns = run->length_ns;
+	uint64_t from_ns = cut_ns;
 	char sql[2048];
 	int result;
 
 	(void)snprintf(sql, sizeof(sql), since ? sql_intervals : sql_totals,
 		       has_column(database, "function_total", "estimated") ? "s.estimated" : "0",
-		       /* Of an interval only the time is known. */
+		       /* Of an interval only the time is known: rows_since(). */
 		       !since && has_column(database, "function_total", "armed_own_ns")
 			       ? "s.wanted_own_ns, s.armed_own_ns"
 			       : "0, 0");
@@ -529,9 +621,13 @@ int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since
 			row = &rows.rows[rows.count - 1];
 		}
 		row_numbers(row, statement, counts);
-		if (mon_query_count(statement, 22) < from_ns)
+		if (!mon_query_is_null(statement, 22) && mon_query_count(statement, 22) < from_ns)
 			from_ns = mon_query_count(statement, 22);
 	}
+	if (result == 0 && since)
+		result = rows_since(database, run, from_ns, run->length_ns - from_ns, &rows, error);
+	else if (result == 0 && run->wanted_ns)
+		result = rows_since(database, run, 0, run->wanted_ns, &rows, error);
 	if (result < 0) {
 		mon_function_rows_clear(&rows);
 		return result;

@@ -50,9 +50,11 @@ struct mon_run {
 	char *uuid, *target, *host, *kernel, *version, *command, *options, *end_reason;
 	char *earlier; /* of a further part: ".damaged-1", or what else became of the file before */
 	int64_t part, started_wall_ns;
-	uint64_t length_ns;    /* until its end, or the last thing written */
+	uint64_t length_ns;    /* until its end, or the last commit */
 	double overhead_limit; /* 0: none, and nothing was measured */
 	uint64_t cost_ns, own_cpu_ns;
+	uint64_t wanted_ns; /* while it runs: of all functions, as of the last commit; 0: not known
+			     */
 	bool ended, complete, superseded; /* superseded: another run came after it */
 };
 void mon_run_clear(struct mon_run *run);
@@ -89,8 +91,9 @@ struct mon_function_rows {
 void mon_function_rows_clear(struct mon_function_rows *rows);
 
 /*
- * Totals of every function of the run; with @since only intervals that end past @cut_ns, and
- * *@from_ns_out is where the first of those starts.
+ * Totals of every function of the run; with @since only intervals that end past @cut_ns, of the
+ * functions that were called then or not armed all the time. *@from_ns_out is @cut_ns, or where the
+ * first of those intervals starts before it.
  */
 int mon_query_functions(sqlite3 *database, const struct mon_run *run, bool since, uint64_t cut_ns,
 			uint64_t *from_ns_out, struct mon_function_rows *rows_out,

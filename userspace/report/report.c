@@ -2,7 +2,8 @@
 /*
  * The report screen: a head, the table of functions, the ledger, what was lost, the breaker. It
  * reads totals only, so it is as quick on ten million kept calls as on ten. Exports of the same
- * are one JSON object, or the table alone as CSV. Main thread only.
+ * are one JSON object, or the table alone as CSV. Its text is in memory until the database is
+ * closed. Main thread only.
  */
 #include "report/report.h"
 
@@ -201,7 +202,7 @@ static void function_row(const struct mon_report *report, struct mon_table *tabl
 	mon_table_row(table);
 	mon_table_text(table, NAME, row->name);
 	mon_table_text(table, SYMBOL, row->symbol);
-	if (row->has_total) {
+	if (row->has_total && !mon_estimate_is_blind(row)) {
 		mon_table_estimate(table, CALLS_SHOWN, mon_estimate_calls(row), scaled);
 		mon_table_estimate(table, RATE, mon_estimate_rate(row), scaled);
 		mon_table_number(table, CALLS, row->calls);
@@ -307,6 +308,17 @@ static void print_functions(const struct mon_report *report, const struct mon_ta
 	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
 		const struct mon_function_row *row = &report->functions.rows[i];
 
+		if (!mon_estimate_is_blind(row))
+			continue;
+		noted++;
+		(void)snprintf(
+			text, sizeof(text), "%.200s: not armed in %s: its calls are not known",
+			MON_ESCAPED(row->name), mon_format_ns((char[32]){0}, 32, row->wanted_ns));
+		warn(report, text);
+	}
+	for (size_t i = 0; i < report->functions.count && noted < WARNINGS_SHOWN; i++) {
+		const struct mon_function_row *row = &report->functions.rows[i];
+
 		if (!row->calls || row->armed_ns >= row->wanted_ns / ROUGH_SHARE)
 			continue;
 		noted++;
@@ -388,15 +400,20 @@ static const char *cell_text(const struct mon_table *table, size_t row, size_t c
 static void print_losses(const struct mon_report *report, const struct mon_table *losses)
 {
 	size_t rows = mon_table_rows(losses);
-	char text[1024], name[256], reason[64], count[3][32];
+	char text[1024], name[256], reason[64], when[80], count[32], from[32], to[32];
 
 	for (size_t i = 0; i < rows && i < WARNINGS_SHOWN; i++) {
-		(void)snprintf(text, sizeof(text), "%s: lost %s calls (%s) between %s and %s",
+		/* When is not known of what was found missing at the end. */
+		when[0] = '\0';
+		if (mon_table_cell(losses, i, 4)->set)
+			(void)snprintf(
+				when, sizeof(when), " between %s and %s",
+				mon_format_ns(from, 32, mon_table_cell(losses, i, 4)->number),
+				mon_format_ns(to, 32, mon_table_cell(losses, i, 5)->number));
+		(void)snprintf(text, sizeof(text), "%s: lost %s calls (%s)%s",
 			       mon_escape(name, sizeof(name), cell_text(losses, i, 0)),
-			       mon_format_count(count[0], 32, mon_table_cell(losses, i, 3)->number),
-			       mon_escape(reason, sizeof(reason), cell_text(losses, i, 1)),
-			       mon_format_ns(count[1], 32, mon_table_cell(losses, i, 4)->number),
-			       mon_format_ns(count[2], 32, mon_table_cell(losses, i, 5)->number));
+			       mon_format_count(count, 32, mon_table_cell(losses, i, 3)->number),
+			       mon_escape(reason, sizeof(reason), cell_text(losses, i, 1)), when);
 		warn(report, text);
 	}
 	if (rows > WARNINGS_SHOWN) {
@@ -674,13 +691,11 @@ static int print_report(struct mon_report *report, struct mon_error *error)
 	result = print_selected(report, error);
 	if (result == 0 && options->format == MON_REPORT_JSON)
 		(void)fputs("}\n", report->out);
-	if (result == 0 && (fflush(report->out) || ferror(report->out)))
-		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
-				     "the report could not be written out: is the disk full?");
 	return result;
 }
 
-int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error)
+/* All of it, to @out, and the database is closed again. */
+static int collect(const struct mon_report_options *options, FILE *out, struct mon_error *error)
 {
 	MON_DATABASE sqlite3 *database = NULL;
 	/* The lock first: when it is free, whatever its last holder wrote is there to be read. */
@@ -697,4 +712,28 @@ int mon_report_print(const struct mon_report_options *options, FILE *out, struct
 	mon_function_rows_clear(&report.functions);
 	mon_run_clear(&report.run);
 	return result;
+}
+
+/*
+ * A pager may hold up the output for hours. A read transaction that lasted as long would keep all
+ * that is written meanwhile in the WAL, until a live run is at its --max-size.
+ */
+int mon_report_print(const struct mon_report_options *options, FILE *out, struct mon_error *error)
+{
+	MON_FREE char *text = NULL;
+	size_t size = 0;
+	FILE *memory = open_memstream(&text, &size);
+	int result;
+
+	if (!memory)
+		return out_of_memory(error);
+	result = collect(options, memory, error);
+	if (fclose(memory) && result == 0)
+		result = out_of_memory(error);
+	if (result)
+		return result;
+	if (fwrite(text, 1, size, out) != size || fflush(out))
+		return mon_error_set(error, MON_EXIT_UNAVAILABLE, EIO,
+				     "the report could not be written out: is the disk full?");
+	return 0;
 }
