@@ -120,12 +120,32 @@ static void a_process_in_each_form(void **state)
 	text = report("--stacks");
 	assert_non_null(strstr(text, "    left\n    run\n    main\n"));
 	assert_non_null(strstr(text, "    deep  (64 times)\n"));
+	assert_null(strstr(text, "frame pointers"));
 	free(text);
 	text = report("--folded=time");
 	/* Its own time: what it waits for watched functions is theirs. */
 	assert_int_equal(value_of(text, "main;run;watched_outer"),
 			 db_int(database, "SELECT self_ns FROM calls WHERE "
 					  "function='watched_outer'"));
+	free(text);
+}
+
+/* Who called is known, and no more: that is told, and why. */
+static void a_process_without_frame_pointers(void **state)
+{
+	struct target *target = target_start("stacks_bare", NULL);
+	struct monitor *monitor = watch(target);
+	char *text;
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), STACKS_PATHS);
+	monitor_end(monitor, 0);
+	assert_int_equal(target_finish(target), 0);
+	text = report("--stacks");
+	assert_non_null(strstr(text, "\nstacks end at the first caller: stacks_bare was built "
+				     "without frame pointers (-fno-omit-frame-pointer keeps them)"
+				     "\n"));
 	free(text);
 }
 
@@ -252,9 +272,9 @@ static void P05_stacks_wait_in_the_ring(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_process_in_each_form),	   TEST(a_command_that_is_over_at_once),
-		TEST(another_file_has_no_names),   TEST(L01_stacks_wait_in_the_spool),
-		TEST(P05_stacks_wait_in_the_ring),
+		TEST(a_process_in_each_form),	      TEST(a_process_without_frame_pointers),
+		TEST(a_command_that_is_over_at_once), TEST(another_file_has_no_names),
+		TEST(L01_stacks_wait_in_the_spool),   TEST(P05_stacks_wait_in_the_ring),
 	};
 
 	if (argc > 1)

@@ -96,6 +96,18 @@ static long long number_in(const char *json, const char *name)
 	return strtoll(at + strlen(key), NULL, 10);
 }
 
+static double real_in(const char *json, const char *name)
+{
+	const char *at;
+	char key[64];
+
+	(void)snprintf(key, sizeof(key), "\"%s\": ", name);
+	at = strstr(json, key);
+	if (!at || strncmp(at + strlen(key), "null", 4) == 0)
+		fail_msg("no %s in %s", name, json);
+	return strtod(at + strlen(key), NULL);
+}
+
 static long long ask_number(const char *name)
 {
 	char *json = ask(true);
@@ -132,6 +144,22 @@ static void assert_parses(const char *json)
 	free(path);
 }
 
+static void wait_says(const char *part)
+{
+	char *json = NULL;
+
+	for (int tries = 0; tries < TRIES; tries++) {
+		free(json);
+		json = ask(true);
+		if (strstr(json, part)) {
+			free(json);
+			return;
+		}
+		(void)poll(NULL, 0, TRY_MS);
+	}
+	fail_msg("no %s in %s", part, json);
+}
+
 static struct monitor *watch(const struct target *target)
 {
 	return monitor_attach(target, database, "--sample", "1", "--max-overhead", "0", "--args",
@@ -163,6 +191,9 @@ static void figures_while_calls_are_stored(void **state)
 	assert_true(number_in(json, "commits") > 0);
 	assert_says(json, "\"breaker\": \"closed\"");
 	assert_says(json, "\"gate\": \"open\"");
+	assert_says(json, "\"overhead_limit\": null,");
+	assert_says(json, "\"overhead_step\": null,");
+	assert_says(json, "\"windowed\": []");
 	assert_says(json, "\"ring\": {\"bytes\": 16777216, \"peak\": 16777216}");
 	/* It is what the process and its maps hold, give or take what moved meanwhile. */
 	print_message("says %lld KiB, is at most %llu KiB\n", number_in(json, "memory_bytes") >> 10,
@@ -210,12 +241,48 @@ static void figures_while_the_breaker_is_open(void **state)
 	assert_says(text, "breaker  open");
 	assert_says(text, "next probe in ");
 	assert_says(text, "last error: Input/output error");
+	assert_says(text, "spool    20,001 records, "); /* one of them names the thread */
 	free(json);
 	free(text);
 	inject_end(inject);
 	assert_int_equal(monitor_stop(monitor), 0); /* the end does not wait for the probe */
 	assert_ledger_closed(database);
 	assert_int_equal(db_int(database, "SELECT count(*) FROM call"), CALLS);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* A target that does nothing but call: its function cannot be armed all the time. */
+static void what_the_target_pays(void **state)
+{
+	struct target *target = target_start("busy", "0", "2000", NULL);
+	struct monitor *monitor = monitor_attach(target, database, "--max-overhead", "3%",
+						 "watched_busy", "watched_stepped", NULL);
+	char *json, *text;
+
+	(void)state;
+	json = ask(true);
+	assert_says(json, "\"overhead_limit\": 0.030000,");
+	assert_says(json, "\"overhead_step\": \"none\",");
+	assert_says(json, "\"window_share\": null,");
+	free(json);
+	target_go(target);
+	wait_says("\"overhead_step\": \"a share of the time\",");
+	json = ask(true);
+	text = ask(false);
+	assert_parses(json);
+	assert_says(json, "\"windowed\": [\"watched_busy\"]");
+	assert_int_equal(number_in(json, "windowed_functions"), 1);
+	assert_true(real_in(json, "window_share") >= 0 && real_in(json, "window_share") < 1);
+	assert_true(real_in(json, "overhead_of_run") > 0);
+	assert_true(real_in(json, "overhead_now") >= 0);
+	assert_says(text, " % CPU (limit 3), +");
+	assert_says(text, "step: a share of the time");
+	assert_says(text, " % of the time: watched_busy\n");
+	free(json);
+	free(text);
+	process_say(target_process(target), "");
+	(void)target_done(target);
+	monitor_end(monitor, 0);
 	assert_int_equal(target_finish(target), 0);
 }
 
@@ -296,6 +363,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(figures_while_calls_are_stored),
 		TEST(figures_while_the_breaker_is_open),
+		TEST(what_the_target_pays),
 		TEST(another_user_is_refused),
 		TEST(a_killed_monitor_leaves_a_stale_socket),
 		TEST(nobody_listens),

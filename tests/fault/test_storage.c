@@ -478,6 +478,53 @@ static void S18_slow_disk(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* Probes that fail are told when they are twice as many: 1, 2, 4, 8. */
+static void a_long_outage_is_told_seldom(void **state)
+{
+	struct target *target = target_start("calls", CALLS_TEXT, NULL);
+	struct monitor *monitor = monitor_attach(
+		target, database, "--sample", "1", "--max-overhead", "0", "--args", "1",
+		"--breaker-failures", "1", "--breaker-timeout", "200ms", "watched_*", NULL);
+	struct process *strace = inject_start(monitor_pid(monitor), "pwrite64", "error=EIO", NULL);
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), CALLS);
+	for (int told = 0; told < 4; told++)
+		(void)monitor_wait_line(monitor, "monbpf: warning: breaker half-open -> open",
+					PROCESS_TIMEOUT_MS);
+	inject_end(strace);
+	(void)monitor_wait_line(monitor, "breaker half-open -> closed", PROCESS_TIMEOUT_MS);
+	monitor_end(monitor, 0);
+	assert_true(monitor_count_lines(monitor, ", 8 probes failed so far") >= 1);
+	assert_true(db_int(database, "SELECT count(*) FROM breaker_event WHERE from_state="
+				     "'half-open' AND to_state='open'") >= 8);
+	assert_true(monitor_count_lines(monitor, "half-open -> open") <= 5);
+	assert_every_call_is_a_row();
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* It is full many times a second: once that is told, and at the end how often it was. */
+static void a_tiny_ring_is_told_once(void **state)
+{
+	struct target *target = target_start("sequence", "300000", NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--sample", "1", "--max-overhead", "0", "--args",
+			       "1", "--ring-size", "4K", "watched_*", NULL);
+
+	(void)state;
+	target_go(target);
+	assert_int_equal(target_done(target), 300000);
+	monitor_end(monitor, 0);
+	print_message("%s", monitor_stderr(monitor));
+	assert_true(monitor_count_lines(monitor, "go to the spool") >= 1);
+	assert_true(monitor_count_lines(monitor, "go to the spool") <= 2);
+	assert_true(monitor_count_lines(monitor, "the spool is empty again") <= 2);
+	assert_int_equal(monitor_count_lines(monitor, "the oldest calls went to the spool "), 1);
+	assert_ledger_closed(database);
+	assert_int_equal(target_finish(target), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -492,6 +539,8 @@ int main(void)
 		TEST(S14_no_inodes),
 		TEST(S18_slow_disk),
 		TEST(S19_max_size),
+		TEST(a_long_outage_is_told_seldom),
+		TEST(a_tiny_ring_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

@@ -447,6 +447,27 @@ static void list_and_doctor_need_no_target(void **state)
 	monitor_free(doctor);
 }
 
+/* A mode works, but what attach needs first, the cost of a hit, is not to be had. */
+static void doctor_says_why_a_hit_is_not_measured(void **state)
+{
+	static const char *const outputs[] = {NULL, "--json"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct monitor *doctor =
+			monitor_start_under((const char *const[]){"prlimit", "--nofile=16", NULL},
+					    (const char *const[]){"doctor", outputs[i], NULL});
+
+		assert_int_not_equal(monitor_wait(doctor, PROCESS_TIMEOUT_MS), 0);
+		assert_non_null(strstr(monitor_stdout(doctor),
+				       outputs[i] ? "\"trap_cost_ns\": null"
+						  : "attach would use session mode"));
+		assert_int_equal(monitor_count_lines(doctor, ""), 1);
+		assert_non_null(strstr(monitor_stderr(doctor), "Too many open files"));
+		monitor_free(doctor);
+	}
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, place_setup, place_teardown)
 
 int main(void)
@@ -471,6 +492,7 @@ int main(void)
 		TEST(a_commands_exit_status_passes_through),
 		TEST(a_command_outlives_the_run),
 		TEST(list_and_doctor_need_no_target),
+		TEST(doctor_says_why_a_hit_is_not_measured),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,13 +14,17 @@
 
 #include "base/cleanup.h"
 #include "tests/harness/database.h"
+#include "tests/harness/inject.h"
 #include "tests/harness/monitor.h"
 #include "tests/harness/place.h"
+#include "tests/harness/scratch.h"
 #include "tests/harness/target.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define LONG_MS 120000
@@ -247,9 +251,110 @@ static void a_childs_calls_are_no_cost_of_the_target(void **state)
 	assert_int_equal(target_finish(target), 0);
 }
 
+/* The end says why the target paid more than it was to. */
+static void a_cost_above_the_limit_is_explained(void **state)
+{
+	char *pins = scratch_path(directory, "pins");
+	const struct {
+		const char *target, *first, *limit, *options[4], *why;
+	} runs[] = {
+		{"busy", "0", "3%", {"-d", "2s"}, "before the limit acted, is paid back over 10 s"},
+		{"steady", "2000", "0.1%", {"-d", "2s"}, "it is let be below 1 % of a CPU"},
+		/* The last one: what it watched is pinned. */
+		{"busy", "0", "3%", {"-d", "2s", "--persist", "--pins"}, "the limit could not be "},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(runs); i++) {
+		struct target *target = target_start(runs[i].target, runs[i].first, "2000", NULL);
+		struct monitor *monitor;
+		const char *end;
+
+		target_go(target);
+		monitor = monitor_attach(target, database, "--max-overhead", runs[i].limit,
+					 "watched_*", runs[i].options[0], runs[i].options[1],
+					 runs[i].options[2], runs[i].options[3],
+					 runs[i].options[3] ? pins : NULL, NULL);
+		assert_int_equal(monitor_wait(monitor, LONG_MS), 0);
+		end = strstr(monitor_stderr(monitor), "the target paid +");
+		if (!end || !strstr(end, runs[i].why))
+			fail_msg("no \"%s\": %s", runs[i].why, monitor_stderr(monitor));
+		process_say(target_process(target), "");
+		(void)target_done(target);
+		assert_int_equal(target_finish(target), 0);
+	}
+	while (!umount2(pins, MNT_DETACH)) {
+	}
+	free(pins);
+}
+
+/* A target that works, rests, and works as before: nothing that was said is said again. */
+static void a_step_taken_again_is_told_once(void **state)
+{
+	struct target *target = target_start("busy", "0", "2000", NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--max-overhead", "3%", "watched_busy", NULL);
+
+	(void)state;
+	target_go(target);
+	(void)monitor_wait_line(monitor, "limit of 3 %: 1 function is armed for a share", LONG_MS);
+	assert_int_equal(kill(target_pid(target), SIGSTOP), 0);
+	(void)monitor_wait_line(monitor, "the target pays less than 3 % again", LONG_MS);
+	assert_int_equal(kill(target_pid(target), SIGCONT), 0);
+	(void)monitor_wait_line(monitor, "limit of 3 %: steps are taken and taken back as before",
+				LONG_MS);
+	process_say(target_process(target), "");
+	(void)target_done(target);
+	monitor_end(monitor, 0);
+	assert_int_equal(monitor_count_lines(monitor, "armed for a share"), 1);
+	assert_int_equal(monitor_count_lines(monitor, "as before"), 2);
+	assert_int_equal(target_finish(target), 0);
+}
+
+/* True: the monitor did not hear of its end, and went on. */
+static bool ends_unheard(void)
+{
+	struct target *target = target_start("busy", "0", "2000", NULL);
+	struct monitor *monitor = monitor_attach(target, database, "--max-overhead", "30%",
+						 "--verbose", "-d", "5s", "watched_busy", NULL);
+	struct process *inject;
+	bool unheard;
+
+	target_go(target);
+	(void)monitor_wait_line(monitor, "limit of 30 %: 1 function is armed for a share", LONG_MS);
+	inject = inject_start(monitor_pid(monitor), "?poll,ppoll,restart_syscall", "error=EINTR",
+			      NULL);
+	process_signal(target_process(target), SIGKILL);
+	assert_int_equal(target_finish(target), 128 + SIGKILL);
+	assert_int_equal(monitor_wait(monitor, LONG_MS), 0);
+	process_free(inject);
+	unheard = strstr(monitor_stderr(monitor), "ended: duration") != NULL;
+	assert_int_equal(monitor_count_lines(monitor, "is not armed for now"), 0);
+	assert_int_equal(monitor_count_lines(monitor, "No such file"), 0);
+	monitor_free(monitor);
+	return unheard;
+}
+
+/*
+ * Between its end and the moment that the monitor hears of it a window may be due. poll(2) is made
+ * to tell nothing, so that this moment lasts; the one that is under way may still tell.
+ */
+static void a_target_that_ended_is_no_failure_of_a_window(void **state)
+{
+	enum { TRIES = 5 };
+	int tries = 0;
+
+	(void)state;
+	/* Looking for leaks needs a thread, and no strace. */
+	assert_int_equal(setenv("ASAN_OPTIONS", "detect_leaks=0", 1), 0);
+	while (!ends_unheard())
+		assert_true(++tries < TRIES);
+	assert_int_equal(unsetenv("ASAN_OPTIONS"), 0);
+}
+
 int main(int argc, char **argv)
 {
-	enum { LOADS = MON_ARRAY_COUNT(loads), OTHERS = 6 };
+	enum { LOADS = MON_ARRAY_COUNT(loads), OTHERS = 9 };
 	static struct CMUnitTest tests[LOADS + OTHERS] = {
 		{.name = "without_a_limit_every_call_counts",
 		 .test_func = without_a_limit_every_call_counts},
@@ -262,6 +367,12 @@ int main(int argc, char **argv)
 		 .test_func = a_limit_that_is_none_is_refused},
 		{.name = "a_childs_calls_are_no_cost_of_the_target",
 		 .test_func = a_childs_calls_are_no_cost_of_the_target},
+		{.name = "a_cost_above_the_limit_is_explained",
+		 .test_func = a_cost_above_the_limit_is_explained},
+		{.name = "a_step_taken_again_is_told_once",
+		 .test_func = a_step_taken_again_is_told_once},
+		{.name = "a_target_that_ended_is_no_failure_of_a_window",
+		 .test_func = a_target_that_ended_is_no_failure_of_a_window},
 	};
 	static char names[LOADS][96];
 

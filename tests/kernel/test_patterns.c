@@ -106,6 +106,44 @@ static void shut_in(const char *kind)
 	}
 }
 
+/* Every process that maps the file is looked at: one that a return probe would end is enough. */
+static void every_user_of_a_file(void **state)
+{
+	char library[PATH_MAX], process[32];
+	const char *const argv[] = {"attach",	"-b", library, "-o", database,
+				    "--sample", "1",  "-d",    "1s", NULL};
+	struct target *harmless = target_start("dlcalls", "23", NULL), *switches;
+	struct monitor *monitor;
+
+	(void)state;
+	(void)target_path("libtarget.so", library, sizeof(library));
+	monitor = monitor_start(argv);
+	(void)monitor_wait_line(monitor, "processes that start later are watched unseen",
+				PROCESS_TIMEOUT_MS);
+	target_go(harmless);
+	assert_int_equal(target_done(harmless), 23);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	assert_null(strstr(monitor_stderr(monitor), "no return probes"));
+	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE duration_ns NOT NULL"),
+			 46);
+	assert_int_equal(unlink(database), 0);
+
+	assert_int_equal(setenv("LD_PRELOAD", library, 1), 0);
+	switches = target_start("ucontext", NULL);
+	assert_int_equal(unsetenv("LD_PRELOAD"), 0);
+	(void)snprintf(process, sizeof(process), "process %d: ", (int)target_pid(switches));
+	monitor = monitor_start(argv);
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	assert_non_null(strstr(monitor_stderr(monitor), "no return probes"));
+	assert_non_null(strstr(monitor_stderr(monitor), process));
+	assert_non_null(strstr(monitor_stderr(monitor), "it switches stacks"));
+	assert_null(strstr(monitor_stderr(monitor), "watched unseen"));
+	target_go(switches);
+	(void)target_done(switches);
+	assert_int_equal(target_finish(switches), 0);
+	assert_int_equal(target_finish(harmless), 0);
+}
+
 static void seccomp_filter(void **state)
 {
 	(void)state;
@@ -283,12 +321,19 @@ static void library_loaded_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(seccomp_filter),	     TEST(seccomp_strict),
-		TEST(vfork_child),	     TEST(inlined),
-		TEST(code_made_at_run_time), TEST(stripped_static),
-		TEST(kernel_function),	     TEST(program_of_32_bits),
-		TEST(signal_handler),	     TEST(methods_and_templates),
-		TEST(shared_library),	     TEST(library_loaded_later),
+		TEST(every_user_of_a_file),
+		TEST(seccomp_filter),
+		TEST(seccomp_strict),
+		TEST(vfork_child),
+		TEST(inlined),
+		TEST(code_made_at_run_time),
+		TEST(stripped_static),
+		TEST(kernel_function),
+		TEST(program_of_32_bits),
+		TEST(signal_handler),
+		TEST(methods_and_templates),
+		TEST(shared_library),
+		TEST(library_loaded_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

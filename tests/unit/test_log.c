@@ -145,6 +145,36 @@ static void a_closed_stderr_is_survived(void **state)
 	assert_string_equal(heard(), "again\n");
 }
 
+/* It comes and goes each second, then lasts. */
+static void a_state_that_flaps_is_told_seldom(void **state)
+{
+	struct mon_log_state of = {0};
+	mon_ns now = 5 * MON_NS_PER_S;
+	const mon_ns first = now;
+	char text[MON_LOG_TIMES_BYTES];
+	uint64_t times = 0;
+
+	(void)state;
+	assert_false(mon_log_state_look(&of, false, now, &times));
+	assert_true(mon_log_state_look(&of, true, now, &times));
+	assert_int_equal(times, 1);
+	assert_string_equal(mon_log_times(text, times), "");
+	assert_false(mon_log_state_look(&of, true, now, &times));
+	assert_true(mon_log_state_look(&of, false, ++now, &times));
+	for (int i = 0; i < 10; i++) {
+		now += MON_NS_PER_S;
+		assert_false(mon_log_state_look(&of, true, now, &times));
+		assert_false(mon_log_state_look(&of, false, now, &times));
+	}
+	/* Now it lasts: told as soon as it may be, and again that it is over. */
+	assert_false(mon_log_state_look(&of, true, first + MON_LOG_QUIET_NS - 1, &times));
+	assert_true(mon_log_state_look(&of, true, first + MON_LOG_QUIET_NS, &times));
+	assert_int_equal(times, 11);
+	assert_string_equal(mon_log_times(text, times), " (11 times since that was said)");
+	assert_true(mon_log_state_look(&of, false, first + MON_LOG_QUIET_NS, &times));
+	assert_int_equal(of.times, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +185,7 @@ int main(void)
 		cmocka_unit_test(the_frame_is_around_each_line),
 		cmocka_unit_test(lines_of_threads_do_not_mix),
 		cmocka_unit_test(a_closed_stderr_is_survived),
+		cmocka_unit_test(a_state_that_flaps_is_told_seldom),
 	};
 
 	return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

@@ -657,6 +657,42 @@ static void ways_are_summed_by_name(void **state)
 	assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
 
+/* Without frame pointers all that is known is who called; what the next one leads to is no code. */
+static void stacks_that_end_at_once_are_explained(void **state)
+{
+	static const char one[] = FRAME("01", "0002"), other[] = FRAME("01", "0003");
+	static const struct {
+		const char *second, *options, *part;
+	} rows[] = {
+		{"", "stack_frames=64 x", "redis-server was built without frame pointers"},
+		{FRAME("00", "efbe"), "", "redis-server was built without frame pointers"},
+		{FRAME("01", "0001"), "stack_frames=64 x", NULL},
+		{"", "stack_frames=1 x", NULL},
+	};
+	struct mon_error error;
+
+	(void)state;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(rows); i++) {
+		sqlite3 *database = open_fixture();
+		MON_FREE char *text = NULL;
+		char sql[512];
+
+		(void)snprintf(sql, sizeof(sql),
+			       "UPDATE run SET options='%s'; INSERT INTO stack VALUES(1,3,x'%s'),"
+			       "(2,3,x'%s%s'); INSERT INTO call_stack SELECT id, 1+id%%2 FROM call",
+			       rows[i].options, one, other, rows[i].second);
+		report_sql(database, sql);
+		assert_int_equal(
+			report_text((struct mon_report_options){.stacks = true}, &text, &error), 0);
+		if (!strstr(text, "redis-server+0x200"))
+			fail_msg("no stack: %s", text);
+		if (rows[i].part ? !strstr(text, rows[i].part)
+				 : strstr(text, "frame pointers") != NULL)
+			fail_msg("row %zu: %s", i, text);
+		assert_int_equal(sqlite3_close(database), SQLITE_OK);
+	}
+}
+
 static void a_run_without_stacks_says_so(void **state)
 {
 	sqlite3 *database = open_fixture();
@@ -721,6 +757,7 @@ int main(void)
 		cmocka_unit_test(L03_full_output_is_an_error),
 		cmocka_unit_test(wrong_usage_exits_2),
 		cmocka_unit_test(ways_are_summed_by_name),
+		cmocka_unit_test(stacks_that_end_at_once_are_explained),
 		cmocka_unit_test(a_run_without_stacks_says_so),
 		cmocka_unit_test(documented_queries_run),
 	};

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -239,6 +240,60 @@ int mon_modules_of_file(const char *path, struct mon_module_list *list_out, stru
 	}
 	*list_out = list;
 	return 0;
+}
+
+/* 1: it has, 0: it has not or is gone; or -errno. */
+static int has_mapped(pid_t pid, const struct mon_module *module)
+{
+	char file[MON_PROC_PATH_BYTES];
+	MON_FCLOSE FILE *maps = fopen(mon_proc_path(file, pid, "maps"), "re");
+	MON_FREE char *line = NULL;
+	size_t line_size = 0;
+	struct mapping last = {0};
+
+	if (!maps)
+		return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+	while (getline(&line, &line_size, maps) >= 0) {
+		char open_path[MON_PROC_PATH_BYTES + PATH_MAX];
+		struct mapping mapping;
+		struct stat status = {0};
+
+		if (!parse_mapping(line, &mapping) ||
+		    (mapping.inode == last.inode && mapping.device == last.device))
+			continue;
+		last = mapping;
+		find_open_path(pid, &mapping, open_path, sizeof(open_path), &status);
+		if (status.st_ino == module->inode && status.st_dev == module->device)
+			return 1;
+	}
+	return 0;
+}
+
+int mon_module_each_user(const struct mon_module *module, int (*each)(pid_t pid, void *context),
+			 void *context, uint32_t *unread_out)
+{
+	DIR *directory = opendir(mon_target_proc_root());
+	const struct dirent *entry;
+	uint32_t unread = 0;
+	int result = 0;
+
+	if (!directory)
+		return -errno;
+	while (!result && (entry = readdir(directory))) {
+		uint64_t number;
+		int mapped;
+
+		if (mon_parse_number(entry->d_name, 1, INT_MAX, &number) ||
+		    (pid_t)number == getpid())
+			continue;
+		mapped = has_mapped((pid_t)number, module);
+		unread += mapped < 0;
+		if (mapped > 0)
+			result = each((pid_t)number, context);
+	}
+	(void)closedir(directory);
+	*unread_out = unread;
+	return result;
 }
 
 /* "libc.so.6" and "libc-2.31.so" are both "libc". */

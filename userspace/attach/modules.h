@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/types.h"
 
+#include <sys/types.h>
+
 struct mon_module_list {
 	struct mon_module *modules; /* the main executable first */
 	size_t count;
@@ -20,6 +22,14 @@ int mon_modules_of_process(pid_t pid, struct mon_module_list *list_out, struct m
 int mon_modules_of_file(const char *path, struct mon_module_list *list_out,
 			struct mon_error *error);
 void mon_module_list_clear(struct mon_module_list *list);
+
+/*
+ * Calls @each for every process but ours that has @module mapped executable now, until it returns
+ * other than 0, which is returned; else 0, or -errno when /proc cannot be listed. *unread_out: how
+ * many processes could not be asked, for want of a right.
+ */
+int mon_module_each_user(const struct mon_module *module, int (*each)(pid_t pid, void *context),
+			 void *context, uint32_t *unread_out);
 
 /* Is a file whose base name matches @glob mapped (`libc`, `libc.so.6`, `libssl*`)? */
 bool mon_module_name_match(const char *glob, const char *path);

@@ -73,3 +73,27 @@ void mon_log(enum mon_log_level level, const char *format, ...)
 	framed(line, (size_t)used);
 	pthread_mutex_unlock(&log_lock);
 }
+
+bool mon_log_state_look(struct mon_log_state *state, bool is, mon_ns now, uint64_t *times_out)
+{
+	state->times += is && !state->is;
+	state->is = is;
+	if (is == state->told || (is && state->told_ns && now - state->told_ns < MON_LOG_QUIET_NS))
+		return false;
+	state->told = is;
+	*times_out = state->times;
+	if (is) {
+		state->told_ns = now;
+		state->times = 0;
+	}
+	return true;
+}
+
+const char *mon_log_times(char text[MON_LOG_TIMES_BYTES], uint64_t times)
+{
+	text[0] = '\0';
+	if (times > 1)
+		(void)snprintf(text, MON_LOG_TIMES_BYTES, " (%llu times since that was said)",
+			       (unsigned long long)times);
+	return text;
+}

@@ -473,7 +473,8 @@ int mon_capture_measure_mode(enum mon_mode mode, struct mon_trap_cost *cost_out,
 	result = mon_capture_measure_traps(capture, cost_out);
 	if (result)
 		result = mon_error_set(error, MON_EXIT_RUNTIME, -result,
-				       "what a probe costs here could not be measured: %s",
+				       "what a probe costs here could not be measured (%s): attach "
+				       "--max-overhead 0 goes without a limit",
 				       strerror(-result));
 	mon_capture_free(capture);
 	return result;

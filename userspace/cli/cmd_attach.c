@@ -48,6 +48,20 @@ static int failed(const struct mon_error *error)
 	return error->exit_code ? (int)error->exit_code : MON_EXIT_RUNTIME;
 }
 
+/* With -b: what was looked at for hazards is what runs now. */
+static void say_unseen(const struct mon_description *run)
+{
+	char unread[64] = "";
+
+	if (run->unread)
+		(void)snprintf(unread, sizeof(unread), ", and %u that this user may not look at",
+			       run->unread);
+	mon_log(MON_LOG_INFO,
+		"processes that start later are watched unseen%s: a return probe could end one "
+		"whose stacks move or switch, or that has a seccomp filter",
+		unread);
+}
+
 /* Returns the number of the run. */
 static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_config *config)
 {
@@ -66,6 +80,8 @@ static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_co
 	mon_log(MON_LOG_INFO, "watching %u function%s of %s, %s mode -> %s", run.function_count,
 		run.function_count == 1 ? "" : "s", run.title, mon_mode_name(run.mode),
 		MON_ESCAPED(run.output));
+	if (config->binary && run.returns)
+		say_unseen(&run);
 	if (config->counts_only && run.returns)
 		mon_log(MON_LOG_INFO,
 			"calls are counted exactly, times are estimated from the sampled calls "

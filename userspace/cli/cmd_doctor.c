@@ -20,7 +20,9 @@ static const char help[] =
 	"      --json  for programs\n"
 	"  -h, --help  this text\n"
 	"\n"
-	"Exit: 0 attach would work, 4 a right is missing, 6 the kernel lacks something.\n";
+	"Exit: 0 attach would work, 1 only with --max-overhead 0, 4 a right is missing, 6 the "
+	"kernel\n"
+	"lacks something.\n";
 
 static void add(struct mon_table *table, const char *what, int result, const char *why)
 {
@@ -62,7 +64,6 @@ int mon_cli_doctor(int argc, char **argv)
 	struct mon_features features;
 	struct mon_error error = {0};
 	struct mon_trap_cost cost;
-	struct mon_error unused;
 	enum mon_mode mode;
 	bool json = false, measured;
 	int option, result;
@@ -92,7 +93,7 @@ int mon_cli_doctor(int argc, char **argv)
 		return MON_EXIT_RUNTIME;
 	}
 	result = mon_features_choose(&features, MON_MODE_AUTO, &mode, &error);
-	measured = !result && !mon_capture_measure_mode(mode, &cost, &unused);
+	measured = !result && !mon_capture_measure_mode(mode, &cost, &error);
 	if (json) {
 		(void)printf("{\"mode\": %s%s%s,\n", result ? "null" : "\"",
 			     result ? "" : mon_mode_name(mode), result ? "" : "\"");
@@ -102,6 +103,8 @@ int mon_cli_doctor(int argc, char **argv)
 				     "\"single_stepped\": [%u, %u]}",
 				     cost.entry_ns[0], cost.full_ns[0], cost.entry_ns[1],
 				     cost.full_ns[1]);
+		else
+			(void)printf(",\n\"trap_cost_ns\": null");
 		(void)puts("}");
 	} else {
 		mon_table_print(table, SIZE_MAX, true, false, stdout);
@@ -117,7 +120,7 @@ int mon_cli_doctor(int argc, char **argv)
 		(void)fprintf(stderr, "monbpf doctor: the table cannot be written\n");
 		return MON_EXIT_RUNTIME;
 	}
-	if (!result)
+	if (measured)
 		return MON_EXIT_OK;
 	(void)fprintf(stderr, "monbpf doctor: %s\n", error.text);
 	return error.exit_code ? (int)error.exit_code : MON_EXIT_KERNEL;

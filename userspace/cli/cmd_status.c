@@ -5,12 +5,14 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cli/suggestion.h"
+#include "control/governor.h"
 #include "control/ledger.h"
 #include "monitor/status.h"
 #include "report/table.h"
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,13 +20,17 @@ static const char help[] = "usage: monbpf status [-i FILE] [--json]\n"
 			   "\n"
 			   "What the monitor that writes FILE is doing: where the calls are, how "
 			   "full ring, queue and\n"
-			   "spool are, the breaker, and memory against its limit.\n"
+			   "spool are, what the target pays and which functions are armed for a "
+			   "share of the\n"
+			   "time, the breaker, and memory against its limit.\n"
 			   "\n"
 			   "  -i, --input FILE  the database it writes (./monbpf.db)\n"
 			   "      --json        one JSON object\n"
 			   "  -h, --help        this text\n"
 			   "\n"
 			   "exit: 0 ok, 2 usage, 4 no right to ask, 5 no monitor writes FILE\n";
+
+#define WINDOWED_SHOWN 8
 
 static const char *count(char buffer[32], uint64_t number)
 {
@@ -121,6 +127,33 @@ static void print_open(const struct mon_status *status, FILE *out)
 			      count(a, status->open_calls - status->open_count));
 }
 
+static void print_overhead(const struct mon_status *status, FILE *out)
+{
+	if (status->overhead_limit <= 0) {
+		(void)fputs("target   no limit on what it pays\n", out);
+		return;
+	}
+	(void)fprintf(out, "target   +%.1f %% CPU (limit %.3g), +%.1f %% of the run; step: %s",
+		      100 * status->overhead_now, 100 * status->overhead_limit,
+		      100 * status->overhead_of_run, mon_governor_step_name(status->step));
+	if (status->no_return_functions)
+		(void)fprintf(out, ", returns of %" PRIu32 " function%s only where a call is kept",
+			      status->no_return_functions,
+			      status->no_return_functions == 1 ? "" : "s");
+	(void)fputc('\n', out);
+	for (uint32_t i = 0; i < status->windowed_listed && i < WINDOWED_SHOWN; i++) {
+		if (!i)
+			(void)fprintf(out, "         armed %.3g %% of the time: ",
+				      100 * status->window_share);
+		(void)fprintf(out, "%s%s", i ? ", " : "", MON_ESCAPED(status->windowed[i]));
+	}
+	if (status->windowed_functions > WINDOWED_SHOWN)
+		(void)fprintf(out, ", %" PRIu32 " more",
+			      status->windowed_functions - WINDOWED_SHOWN);
+	if (status->windowed_listed)
+		(void)fputc('\n', out);
+}
+
 static void print_text(const struct mon_status *status, FILE *out)
 {
 	char a[32], b[32], c[32];
@@ -131,16 +164,7 @@ static void print_text(const struct mon_status *status, FILE *out)
 		      status->function_count, mon_format_ns(a, sizeof(a), status->elapsed_ns),
 		      (int)status->pid);
 	print_ledger(status, out);
-	if (status->overhead_limit > 0)
-		(void)fprintf(out,
-			      "target   +%.1f %% CPU (limit %.3g), +%.1f %% of the run; fewer "
-			      "returns of %" PRIu32 " functions, %" PRIu32
-			      " armed for a share of the time\n",
-			      100 * status->overhead_now, 100 * status->overhead_limit,
-			      status->own_ns
-				      ? 100.0 * (double)status->cost_ns / (double)status->own_ns
-				      : 0,
-			      status->no_return_functions, status->windowed_functions);
+	print_overhead(status, out);
 	(void)fprintf(out, "ring     %s of %s", bytes(a, status->ring_used_bytes),
 		      bytes(b, status->ring_size_bytes));
 	if (status->rings > 1)
@@ -150,7 +174,7 @@ static void print_text(const struct mon_status *status, FILE *out)
 		      count(a, status->queue_used), count(b, status->queue_slots),
 		      count(c, status->queue_overflow_used));
 	if (status->spool_path[0])
-		(void)fprintf(out, "spool    %s calls%s, %s of %s in %s\n",
+		(void)fprintf(out, "spool    %s records%s, %s of %s in %s\n",
 			      count(a, status->spooled), status->spooling ? " (spooling)" : "",
 			      bytes(b, status->spool_bytes), bytes(c, status->spool_max_bytes),
 			      MON_ESCAPED(status->spool_path));
@@ -212,6 +236,42 @@ static void print_json_open(const struct mon_status *status, FILE *out)
 		(void)fputc('}', out);
 	}
 	(void)fputs("]", out);
+}
+
+/* What it pays is a share here, and a percentage for people. */
+static void print_json_overhead(const struct mon_status *status, FILE *out)
+{
+	const struct {
+		const char *name;
+		double value;
+	} shares[] = {
+		{"overhead_limit", status->overhead_limit},
+		{"overhead_now", status->overhead_now},
+		{"overhead_of_run", status->overhead_of_run},
+	};
+	bool limited = status->overhead_limit > 0;
+
+	for (size_t i = 0; i < MON_ARRAY_COUNT(shares); i++)
+		if (limited && isfinite(shares[i].value))
+			(void)fprintf(out, ",\n  \"%s\": %.6f", shares[i].name, shares[i].value);
+		else
+			(void)fprintf(out, ",\n  \"%s\": null", shares[i].name);
+	(void)fprintf(out, ",\n  \"overhead_step\": ");
+	if (limited)
+		print_string(mon_governor_step_name(status->step), out);
+	else
+		(void)fputs("null", out);
+	(void)fprintf(out, ",\n  \"window_share\": ");
+	if (status->windowed_listed && isfinite(status->window_share))
+		(void)fprintf(out, "%.6f", status->window_share);
+	else
+		(void)fputs("null", out);
+	(void)fprintf(out, ",\n  \"windowed\": [");
+	for (uint32_t i = 0; i < status->windowed_listed; i++) {
+		(void)fputs(i ? ", " : "", out);
+		print_string(MON_ESCAPED(status->windowed[i]), out);
+	}
+	(void)fputc(']', out);
 }
 
 static void print_json(const struct mon_status *status, FILE *out)
@@ -288,6 +348,7 @@ static void print_json(const struct mon_status *status, FILE *out)
 	}
 	for (size_t i = 0; i < MON_ARRAY_COUNT(numbers); i++)
 		(void)fprintf(out, ",\n  \"%s\": %" PRIu64, numbers[i].name, numbers[i].value);
+	print_json_overhead(status, out);
 	(void)fprintf(out, ",\n  \"counts\": {");
 	between = "";
 	for (int i = 1; i < MON_REASON_COUNT; i++)

@@ -124,8 +124,18 @@ static void add_overhead(const struct mon_monitor *monitor, struct mon_status *s
 		return;
 	status->overhead_limit = monitor->config.max_overhead;
 	status->overhead_now = mon_governor_overhead(governor);
+	status->overhead_of_run = mon_governor_overhead_of_run(governor);
 	mon_governor_sums(governor, &status->cost_ns, &status->own_ns);
+	status->step = mon_governor_step(governor);
 	mon_governor_tally(governor, &status->no_return_functions, &status->windowed_functions);
+	for (uint32_t i = 0; i < monitor->watched.set.function_count; i++) {
+		struct mon_governor_order order = mon_governor_order(governor, i);
+
+		if (!order.windowed || status->windowed_listed == MON_GOVERNOR_WINDOWED_MAX)
+			continue;
+		status->window_share = order.share;
+		copy_name(monitor, i, status->windowed[status->windowed_listed++]);
+	}
 }
 
 void mon_monitor_answer(struct mon_monitor *monitor)

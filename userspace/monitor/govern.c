@@ -24,6 +24,8 @@
 #define MANY_COUNTERS 100000
 #define SHUT_NS (MON_NS_PER_S / 2) /* until it is asked again whether a window may open */
 #define NAMES_SHOWN 3
+#define SAID_BYTES 512
+#define KEPT_WITHIN 1.05 /* of the limit: steering is no better */
 
 /* Of one function. */
 struct armed {
@@ -57,6 +59,10 @@ struct mon_govern {
 		times_full; /* which ones are of use; [1]: single-stepped */
 	uint64_t random;
 	enum mon_governor_step told;
+	char said[MON_GOVERNOR_BEYOND + 1][SAID_BYTES]; /* of each step, its last line; "": none */
+	bool repeats_told;
+	mon_ns acted_ns; /* the first orders; 0: there were none */
+	uint64_t acted_cost_ns, acted_own_ns;
 };
 
 _Static_assert(sizeof(struct armed) + sizeof(struct mon_governor_counts) <= 64,
@@ -239,6 +245,15 @@ static void disarmed(struct mon_govern *govern, uint32_t function, mon_ns at_ns,
 
 /* --- windows --------------------------------------------------------------------------------- */
 
+/* Whatever errno it is then: what it had below /proc is gone. */
+static bool targets_ended(const struct mon_monitor *monitor)
+{
+	for (size_t i = 0; i < monitor->watched.target_count; i++)
+		if (!mon_target_check(&monitor->watched.targets[i]))
+			return false;
+	return monitor->watched.target_count > 0;
+}
+
 static void open_window(struct mon_govern *govern, struct window *window, mon_ns now)
 {
 	struct mon_monitor *monitor = govern->monitor;
@@ -255,7 +270,7 @@ static void open_window(struct mon_govern *govern, struct window *window, mon_ns
 	result = mon_capture_window_open(monitor->capture, &monitor->watched.set, window->function,
 					 &from_ns);
 	if (result) {
-		if (result != -ESRCH)
+		if (result != -ESRCH && !targets_ended(monitor))
 			mon_log(MON_LOG_VERBOSE, "%s is not armed for now: %s",
 				MON_ESCAPED(monitor->watched.set.functions[window->function].name),
 				strerror(-result));
@@ -369,7 +384,8 @@ static void release(struct mon_govern *govern)
 		begin_windows(govern, functions, count, at_ns);
 		return;
 	}
-	if (result == -ESRCH) /* it ended; the run will know in a moment */
+	/* It ended; the run will know in a moment. */
+	if (result == -ESRCH || targets_ended(monitor))
 		return;
 	mon_log(MON_LOG_WARNING,
 		"the limit of %.3g %% cannot be kept by arming functions for a share of the time "
@@ -378,12 +394,30 @@ static void release(struct mon_govern *govern)
 	mon_governor_give_up_windows(govern->governor);
 }
 
+/* Once, and again only when it says something else. */
+static void say(struct mon_govern *govern, enum mon_governor_step step, const char *line)
+{
+	char *last = govern->said[step];
+
+	if (strncmp(last, line, SAID_BYTES - 1) != 0) {
+		mon_log(step == MON_GOVERNOR_BEYOND ? MON_LOG_WARNING : MON_LOG_INFO, "%s", line);
+		(void)snprintf(last, SAID_BYTES, "%s", line);
+	} else if (step != govern->told && !govern->repeats_told) {
+		govern->repeats_told = true;
+		mon_log(MON_LOG_INFO,
+			"limit of %.3g %%: steps are taken and taken back as before, and told only "
+			"when they are new; monbpf status shows where it is",
+			100 * govern->limit);
+	}
+	govern->told = step;
+}
+
 static void tell(struct mon_govern *govern)
 {
 	const struct mon_function_set *set = &govern->monitor->watched.set;
 	enum mon_governor_step step = mon_governor_step(govern->governor);
 	uint32_t no_return, windowed, shown = 0;
-	char limit[32], names[3 * 128] = "";
+	char limit[32], names[3 * 128] = "", line[SAID_BYTES];
 	size_t used = 0;
 
 	mon_governor_tally(govern->governor, &no_return, &windowed);
@@ -395,44 +429,96 @@ static void tell(struct mon_govern *govern)
 						 MON_ESCAPED(set->functions[i].name));
 	switch (step) {
 	case MON_GOVERNOR_FREE:
-		mon_log(MON_LOG_INFO,
-			"the target pays less than %s again: everything is watched "
-			"as before",
+		(void)snprintf(
+			line, sizeof(line),
+			"the target pays less than %s again: everything is watched as before",
 			limit);
 		break;
 	case MON_GOVERNOR_RATES:
-		mon_log(MON_LOG_INFO, "limit of %s: calls are kept at a tenth of the rate", limit);
+		(void)snprintf(line, sizeof(line),
+			       "limit of %s: calls are kept at a tenth of the rate", limit);
 		break;
 	case MON_GOVERNOR_NO_RETURNS:
-		mon_log(MON_LOG_INFO,
-			"limit of %s: of %u function%s only kept calls are followed to their "
-			"return; times are estimates from these",
-			limit, no_return, no_return == 1 ? "" : "s");
+		(void)snprintf(line, sizeof(line),
+			       "limit of %s: of %u function%s only kept calls are followed to "
+			       "their return; times are estimates from these",
+			       limit, no_return, no_return == 1 ? "" : "s");
 		break;
 	case MON_GOVERNOR_WINDOWS:
-		mon_log(MON_LOG_INFO,
-			"limit of %s: %u function%s armed for a share of the time (%s%s); totals "
-			"are scaled and marked ~",
-			limit, windowed, windowed == 1 ? " is" : "s are", names,
-			windowed > shown ? ", ..." : "");
+		(void)snprintf(line, sizeof(line),
+			       "limit of %s: %u function%s armed for a share of the time (%s%s); "
+			       "totals are scaled and marked ~",
+			       limit, windowed, windowed == 1 ? " is" : "s are", names,
+			       windowed > shown ? ", ..." : "");
 		break;
 	case MON_GOVERNOR_BEYOND:
-		if (govern->told != MON_GOVERNOR_BEYOND)
-			mon_log(MON_LOG_WARNING,
-				"the limit of %s cannot be kept: hits cost %.3g %% of the "
-				"target's CPU time%s; watch fewer functions",
-				limit, 100 * mon_governor_overhead_of_run(govern->governor),
-				govern->monitor->config.persist
-					? ", and with --persist functions are armed all the time"
-					: "");
+		/* The figure is of the moment. */
+		(void)snprintf(line, sizeof(line), "%s", govern->said[step]);
+		if (!line[0])
+			(void)snprintf(line, sizeof(line),
+				       "the limit of %s cannot be kept: hits cost %.3g %% of the "
+				       "target's CPU time%s; watch fewer functions",
+				       limit, 100 * mon_governor_overhead_of_run(govern->governor),
+				       govern->monitor->config.persist
+					       ? ", and with --persist functions are armed all the "
+						 "time"
+					       : "");
 		break;
 	}
-	govern->told = step;
+	say(govern, step, line);
+}
+
+/* Why the run cost more than it was allowed, if it did. */
+static void tell_end(const struct mon_govern *govern)
+{
+	double of_run = mon_governor_overhead_of_run(govern->governor), since = 0;
+	mon_ns lasted_ns = mon_clock_now(&mon_clock_system) - govern->begun_ns;
+	uint64_t cost_ns, own_ns;
+	char first[32], why[192];
+
+	/* As the report rounds it. */
+	if (of_run < govern->limit + 0.0005)
+		return;
+	mon_governor_sums(govern->governor, &cost_ns, &own_ns);
+	if (govern->acted_ns && own_ns > govern->acted_own_ns)
+		since = (double)(cost_ns - govern->acted_cost_ns) /
+			(double)(own_ns - govern->acted_own_ns);
+	(void)mon_format_ns(first, sizeof(first), govern->acted_ns - govern->begun_ns);
+	if ((double)cost_ns < MON_GOVERNOR_NEGLIGIBLE * (double)lasted_ns)
+		(void)snprintf(
+			why, sizeof(why),
+			"it is let be below %.0f %% of a CPU, however little the target does",
+			100 * MON_GOVERNOR_NEGLIGIBLE);
+	else if (govern->said[MON_GOVERNOR_BEYOND][0])
+		(void)snprintf(why, sizeof(why),
+			       "the limit could not be kept; watch fewer functions");
+	else if (!govern->acted_ns)
+		(void)snprintf(why, sizeof(why), "the run was over before the limit acted");
+	else if (lasted_ns - (govern->acted_ns - govern->begun_ns) < MON_GOVERNOR_PAYBACK_NS)
+		(void)snprintf(why, sizeof(why),
+			       "what the first %s cost, before the limit acted, is paid back over "
+			       "%.0f s, and the run was shorter",
+			       first, (double)MON_GOVERNOR_PAYBACK_NS / 1e9);
+	else if (since <= KEPT_WITHIN * govern->limit)
+		(void)snprintf(why, sizeof(why),
+			       "that was in the first %s, before the limit acted; +%.1f %% since",
+			       first, 100 * since);
+	else
+		(void)snprintf(why, sizeof(why),
+			       "its calls came and went faster than the limit acts, which looks "
+			       "each %.2g s; +%.1f %% since the first %s",
+			       (double)govern->look_ns / 1e9, 100 * since, first);
+	mon_log(MON_LOG_INFO, "the target paid +%.1f %% CPU, above the limit of %.3g %%: %s",
+		100 * of_run, 100 * govern->limit, why);
 }
 
 static void carry_out(struct mon_govern *govern)
 {
 	govern->changed = false;
+	if (!govern->acted_ns) {
+		govern->acted_ns = mon_clock_now(&mon_clock_system);
+		mon_governor_sums(govern->governor, &govern->acted_cost_ns, &govern->acted_own_ns);
+	}
 	release(govern);
 	for (uint32_t i = 0; i < govern->count; i++)
 		mon_monitor_write_policy(govern->monitor, i,
@@ -507,6 +593,7 @@ void mon_govern_end(struct mon_govern *govern)
 	}
 	govern->window_count = 0;
 	look(govern);
+	tell_end(govern);
 }
 
 void mon_govern_policy(const struct mon_govern *govern, uint32_t function, bool automatic,

@@ -184,6 +184,7 @@ void mon_monitor_describe(const struct mon_monitor *monitor, struct mon_descript
 		.adopted = monitor->adopted,
 		.function_count = (uint32_t)monitor->watched.set.function_count - monitor->left_out,
 		.left_out = monitor->left_out,
+		.unread = monitor->watched.unread,
 		.run_id = stats.store.run_id,
 		.max_overhead = monitor->govern ? monitor->config.max_overhead : 0,
 		.earlier_runs = stats.store.earlier_runs,

@@ -24,6 +24,7 @@ struct mon_description {
 	bool returns; /* durations are known, of sampled calls at least */
 	bool adopted; /* the run was begun by an earlier monitor */
 	uint32_t function_count, left_out;
+	uint32_t unread; /* with --binary: processes that could not be looked at for hazards */
 	uint64_t run_id, earlier_runs;
 	uint64_t budget_bytes, size_max_bytes;
 	double max_overhead; /* 0: no limit */

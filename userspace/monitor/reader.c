@@ -13,6 +13,7 @@
 
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -70,14 +71,6 @@ static void is_spooled(struct mon_workers *workers, uint32_t ring, uint64_t end)
 	MON_CRASH_POINT("spooled_acknowledged");
 }
 
-static void spool_refused(struct mon_workers *workers, int result)
-{
-	workers->spool_refuses = true;
-	if (!workers->spool_told)
-		mon_log(MON_LOG_WARNING, "the spool takes no more (%s)", strerror(-result));
-	workers->spool_told = true;
-}
-
 /* The oldest of one ring: returns how many there were. */
 static size_t spool_some(struct mon_workers *workers, uint32_t number)
 {
@@ -99,10 +92,8 @@ static size_t spool_some(struct mon_workers *workers, uint32_t number)
 	result = mon_spool_push(workers->options.spool, number, records, count, &taken);
 	if (taken)
 		is_spooled(workers, number, records[taken - 1].end);
-	if (result)
-		spool_refused(workers, result);
-	else
-		workers->spool_told = false;
+	workers->spool_refuses = result != 0;
+	workers->spool_error = result;
 	return count;
 }
 
@@ -131,37 +122,83 @@ static void set_gate(struct mon_workers *workers, bool closed)
 		workers->options.on_gate(workers->options.context, closed);
 }
 
+/* With a tiny ring or a full spool these change many times a second. */
+static void tell(struct mon_workers *workers, double level)
+{
+	mon_ns now = mon_clock_now(&mon_clock_system);
+	struct mon_spool_stats spool;
+	char said[MON_LOG_TIMES_BYTES], count[32];
+	uint64_t times;
+
+	if (mon_log_state_look(&workers->tell_refusing, workers->spool_refuses, now, &times) &&
+	    workers->spool_refuses)
+		mon_log(MON_LOG_WARNING, "the spool takes no more (%s)%s",
+			strerror(-workers->spool_error), mon_log_times(said, times));
+	if (mon_log_state_look(&workers->tell_gate, atomic_load(&workers->gate_closed), now,
+			       &times)) {
+		if (workers->tell_gate.told)
+			mon_log(MON_LOG_WARNING,
+				"ring and spool are full: no more calls are kept (gate_closed), "
+				"exact statistics go on%s",
+				mon_log_times(said, times));
+		else
+			mon_log(MON_LOG_INFO, "there is room in the ring again: calls are kept");
+	}
+	if (!mon_log_state_look(&workers->tell_spooling, atomic_load(&workers->spooling), now,
+				&times))
+		return;
+	mon_spool_stats(workers->options.spool, &spool);
+	if (workers->tell_spooling.told)
+		mon_log(MON_LOG_INFO,
+			"queue and ring are %.0f %% full: the oldest calls go to the spool%s",
+			level * 100, mon_log_times(said, times));
+	else
+		mon_log(MON_LOG_INFO, "the spool is empty again: %s records went through it",
+			mon_format_count(count, sizeof(count),
+					 spool.pushed - workers->spooled_told));
+	workers->spooled_told = spool.pushed;
+}
+
+/* What was kept quiet. */
+static void tell_rest(const struct mon_workers *workers)
+{
+	struct mon_spool_stats spool;
+	char more[32], count[32];
+
+	if (!workers->tell_spooling.times)
+		return;
+	mon_spool_stats(workers->options.spool, &spool);
+	mon_log(MON_LOG_INFO, "the oldest calls went to the spool %s more time%s, %s records",
+		mon_format_count(more, sizeof(more), workers->tell_spooling.times),
+		workers->tell_spooling.times == 1 ? "" : "s",
+		mon_format_count(count, sizeof(count), spool.pushed - workers->spooled_told));
+}
+
 /* Gives back what is committed, then looks whether more has to leave the ring. */
 static void settle(struct mon_workers *workers)
 {
 	bool out = !breaker_is_closed(workers), spooling = atomic_load(&workers->spooling);
-	double level;
+	double level, highest;
 
 	acknowledge(workers);
-	level = mon_workers_level(workers);
+	level = highest = mon_workers_level(workers);
 	if (!workers->options.spool)
 		return;
-	if (level >= MON_LEVEL_HIGH && !spooling) {
-		mon_log(MON_LOG_INFO,
-			"queue and ring are %.0f %% full: the oldest calls go to the "
-			"spool",
-			level * 100);
+	if (level >= MON_LEVEL_HIGH)
 		spooling = true;
-	}
 	if (out || spooling) {
 		spool_oldest(workers, out);
 		level = mon_workers_level(workers);
 	}
-	/* Stops when what was spooled is on its way back, else each rise would be told. */
-	if (spooling && level < MON_LEVEL_LOW && mon_spool_drained(workers->options.spool)) {
-		mon_log(MON_LOG_INFO, "the spool is empty again");
+	/* Stops when what was spooled is on its way back, else each rise would count. */
+	if (spooling && level < MON_LEVEL_LOW && mon_spool_drained(workers->options.spool))
 		spooling = false;
-	}
 	atomic_store(&workers->spooling, spooling);
 	if (workers->spool_refuses && level >= MON_LEVEL_HIGH)
 		set_gate(workers, true);
 	else if (level < MON_LEVEL_LOW)
 		set_gate(workers, false);
+	tell(workers, highest);
 }
 
 static void say_alive(const struct mon_workers *workers)
@@ -295,6 +332,7 @@ void *mon_workers_read(void *argument)
 		if (!read_all(workers, &reading, last))
 			return NULL;
 	}
+	tell_rest(workers);
 	mon_queue_close(workers->options.queue);
 	return NULL;
 }

@@ -186,12 +186,6 @@ static void on_size_reached(void *monitor)
 static void on_gate(void *context, bool closed)
 {
 	mon_monitor_set_gate(context, MON_REASON_GATE_CLOSED, closed);
-	if (closed)
-		mon_log(MON_LOG_WARNING,
-			"ring and spool are full: no more calls are kept (gate_closed), exact "
-			"statistics go on");
-	else
-		mon_log(MON_LOG_INFO, "there is room in the ring again: calls are kept");
 }
 
 static void on_alive(void *context, mon_ns now)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The path of a Unix socket has at most 107 bytes and a database's may have more: both ends open
- * the directory and name the socket through /proc/self/fd. Main thread; one answer is a few
+ * the directory and name the socket through /proc/self/fd. Main thread; one answer is about 20
  * kilobytes and fits the socket's buffer, so sending never waits.
  */
 #include "monitor/status.h"
@@ -190,8 +190,12 @@ static int receive(int fd, struct mon_status *status)
 	status->mode[sizeof(status->mode) - 1] = '\0';
 	status->spool_path[sizeof(status->spool_path) - 1] = '\0';
 	status->last_error[sizeof(status->last_error) - 1] = '\0';
-	if (status->open_count > MON_STATUS_OPEN_MAX)
+	if (status->open_count > MON_STATUS_OPEN_MAX ||
+	    status->windowed_listed > MON_GOVERNOR_WINDOWED_MAX ||
+	    status->step > MON_GOVERNOR_BEYOND)
 		return -EPROTO;
+	for (uint32_t i = 0; i < status->windowed_listed; i++)
+		status->windowed[i][sizeof(status->windowed[i]) - 1] = '\0';
 	for (uint32_t i = 0; i < status->open_count; i++) {
 		struct mon_status_open *open = &status->open[i];
 

@@ -11,6 +11,7 @@
 #include "base/budget.h"
 #include "base/error.h"
 #include "base/types.h"
+#include "control/governor.h"
 #include "pipeline/breaker.h"
 
 #include <sys/types.h>
@@ -70,9 +71,14 @@ struct mon_status {
 	uint64_t part_bytes[MON_BUDGET_PARTS], part_peak_bytes[MON_BUDGET_PARTS];
 	uint32_t pressed, reserved;
 
-	double overhead_limit, overhead_now; /* limit 0: none */
+	double overhead_limit; /* 0: none, and then nothing of what follows */
+	double overhead_now, overhead_of_run;
 	uint64_t cost_ns, own_ns;
+	uint32_t step; /* enum mon_governor_step */
 	uint32_t no_return_functions, windowed_functions;
+	uint32_t windowed_listed;
+	double window_share; /* of the time that each of them is armed; 0: not at all for now */
+	char windowed[MON_GOVERNOR_WINDOWED_MAX][MON_STATUS_NAME_BYTES];
 };
 
 struct mon_status_server;

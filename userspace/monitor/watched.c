@@ -163,6 +163,85 @@ static void look_at_return_trap(struct mon_watched *watched)
 	}
 }
 
+/* What is looked at while processes go by. */
+struct users {
+	struct mon_watched *watched;
+	struct mon_module_list seen; /* what was found harmless in one is so in the next */
+};
+
+static bool is_watched(const struct mon_function_set *set, const struct mon_module *module)
+{
+	for (size_t i = 0; i < set->module_count; i++)
+		if (set->modules[i].device == module->device &&
+		    set->modules[i].inode == module->inode)
+			return true;
+	return false;
+}
+
+/* But the program and what is watched: what they mean depends on the process. */
+static void leave_out_seen(const struct users *users, struct mon_module_list *modules)
+{
+	size_t kept = 1;
+
+	for (size_t i = 1; i < modules->count; i++) {
+		struct mon_module *module = &modules->modules[i];
+		bool known = false;
+
+		for (size_t k = 0; k < users->seen.count && !known; k++)
+			known = users->seen.modules[k].device == module->device &&
+				users->seen.modules[k].inode == module->inode;
+		if (known && !is_watched(&users->watched->set, module)) {
+			free(module->path);
+			free(module->open_path);
+			continue;
+		}
+		modules->modules[kept++] = *module;
+	}
+	modules->count = kept;
+}
+
+static int look_at_user(pid_t pid, void *context)
+{
+	struct users *users = context;
+	struct mon_watched *watched = users->watched;
+	struct mon_module_list modules = {0};
+	struct mon_hazard hazard = {0};
+	const char *what;
+	int result = 0;
+
+	if (mon_modules_of_process(pid, &modules, NULL)) /* it ended */
+		return 0;
+	leave_out_seen(users, &modules);
+	mon_hazards_find(&modules, &watched->set, pid, &hazard);
+	what = hazard.found ? hazard.why : mon_return_trap_check(pid);
+	if (what) {
+		watched->hazard.found = true;
+		(void)snprintf(watched->hazard.why, sizeof(watched->hazard.why),
+			       "process %d: %.480s", (int)pid, what);
+		result = 1;
+	} else {
+		result = merge(&users->seen, &modules);
+	}
+	mon_module_list_clear(&modules);
+	return result;
+}
+
+/* One of them is enough, as above. */
+static int look_at_users(struct mon_watched *watched, const struct mon_module_list *modules,
+			 struct mon_error *error)
+{
+	struct users users = {.watched = watched};
+	int result =
+		mon_module_each_user(&modules->modules[0], look_at_user, &users, &watched->unread);
+
+	mon_module_list_clear(&users.seen);
+	return result >= 0 ? 0
+			   : mon_error_set(error, MON_EXIT_RUNTIME, -result,
+					   "which processes have the file mapped cannot be found "
+					   "(%s); is /proc mounted?",
+					   strerror(-result));
+}
+
 int mon_watched_find(const struct mon_config *config, struct mon_watched *watched_out,
 		     struct mon_error *error)
 {
@@ -191,6 +270,8 @@ int mon_watched_find(const struct mon_config *config, struct mon_watched *watche
 				 &watched_out->hazard);
 	if (!result && !watched_out->hazard.found)
 		look_at_return_trap(watched_out);
+	if (!result && config->binary && !watched_out->hazard.found)
+		result = look_at_users(watched_out, &modules, error);
 	/* Anyone who watches a process that became another one meanwhile is told so. */
 	for (size_t i = 0; !result && i < watched_out->target_count; i++)
 		if (mon_target_check(&watched_out->targets[i]))

@@ -14,6 +14,7 @@ struct mon_watched {
 	struct mon_command command; /* pid 0: none. Held until it is released */
 	struct mon_function_set set;
 	struct mon_hazard hazard;
+	uint32_t unread; /* with --binary: processes that could not be looked at for hazards */
 	char title[256]; /* "redis-server (pid 4242)", escaped */
 };
 

@@ -24,20 +24,48 @@ static const char *error_text(const struct mon_workers *workers, int error)
 	return error == -ETIMEDOUT ? "no answer" : mon_store_error_text(workers->options.store);
 }
 
+/*
+ * With the lock held. A database that stays out is probed each minute: those that fail are told
+ * when they are twice as many.
+ */
+static bool is_told(struct mon_workers *workers, const struct mon_breaker_transition *transition,
+		    unsigned *failed_out)
+{
+	unsigned failed = workers->probes_failed;
+
+	if (transition->from == MON_BREAKER_CLOSED)
+		failed = 0;
+	else if (transition->from == MON_BREAKER_HALF_OPEN && transition->to == MON_BREAKER_OPEN)
+		failed++;
+	workers->probes_failed = failed;
+	*failed_out = failed;
+	if (transition->to == MON_BREAKER_HALF_OPEN)
+		failed++;
+	return transition->to == MON_BREAKER_CLOSED || !(failed & (failed - 1));
+}
+
 static void on_transition(const struct mon_breaker_transition *transition, void *context)
 {
 	struct mon_workers *workers = context;
+	char probes[64] = "";
+	unsigned failed;
+	bool told;
 
 	pthread_mutex_lock(&workers->lock);
 	/* The list is full after half an hour: how it ended is worth more than one more probe. */
 	if (workers->transition_count == MON_WORKERS_TRANSITIONS_MAX)
 		workers->transition_count--;
 	workers->transitions[workers->transition_count++] = *transition;
+	told = is_told(workers, transition, &failed);
 	pthread_mutex_unlock(&workers->lock);
+	if (!told)
+		return;
+	if (failed > 1)
+		(void)snprintf(probes, sizeof(probes), ", %u probes failed so far", failed);
 	mon_log(transition->to == MON_BREAKER_CLOSED ? MON_LOG_INFO : MON_LOG_WARNING,
-		"breaker %s -> %s (%s%s%s)", mon_breaker_state_name(transition->from),
+		"breaker %s -> %s (%s%s%s)%s", mon_breaker_state_name(transition->from),
 		mon_breaker_state_name(transition->to), transition->cause,
-		transition->error ? ": " : "", error_text(workers, transition->error));
+		transition->error ? ": " : "", error_text(workers, transition->error), probes);
 }
 
 /* What the database and the spool have of this run already: an earlier monitor's. */

@@ -4,6 +4,7 @@
 #define MON_WORKERS_INTERNAL_H
 
 #include "base/budget.h"
+#include "base/log.h"
 #include "monitor/workers.h"
 
 #include <pthread.h>
@@ -42,11 +43,15 @@ struct mon_workers {
 	bool tick_offered, tick_written;
 	struct mon_breaker_transition transitions[MON_WORKERS_TRANSITIONS_MAX];
 	size_t transition_count;
+	unsigned probes_failed; /* since the breaker opened */
 	struct mon_store_stats store_stats;
 
 	/* The reader's own; others load the two flags. */
 	atomic_bool spooling, gate_closed;
-	bool spool_refuses, spool_told;
+	bool spool_refuses;
+	int spool_error; /* why it refused last */
+	struct mon_log_state tell_spooling, tell_refusing, tell_gate;
+	uint64_t spooled_told; /* records that were spooled when that was told */
 
 	/* The writer's own. */
 	uint64_t places[MON_STORE_BATCH_MAX];

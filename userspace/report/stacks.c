@@ -41,6 +41,9 @@ struct ways {
 	struct way *rows;
 	size_t count, room;
 	uint64_t without; /* kept calls that have no stack */
+	bool deeper;	  /* some have a caller's caller, in a file */
+	int64_t caller;	  /* module of the first callers; 0: none known, -1: several */
+	char remark[512]; /* why they end so early; "": they do not */
 };
 
 struct module_name {
@@ -156,6 +159,17 @@ static void print_frame(const struct names *names, const uint8_t *frame, FILE *o
 	print_name(name, out);
 }
 
+/* What leads out of a file is a frame pointer that was none. */
+static void look_at_depth(const uint8_t *frames, int bytes, struct ways *ways)
+{
+	int64_t caller = bytes >= FRAME_BYTES ? (int64_t)get_number(frames, 4) : 0;
+
+	if (bytes >= 2 * FRAME_BYTES && get_number(frames + FRAME_BYTES, 4))
+		ways->deeper = true;
+	if (caller)
+		ways->caller = !ways->caller || ways->caller == caller ? caller : -1;
+}
+
 static int add_way(const struct names *names, sqlite3_stmt *statement, struct ways *ways)
 {
 	const uint8_t *frames = sqlite3_column_blob(statement, 1);
@@ -175,6 +189,7 @@ static int add_way(const struct names *names, sqlite3_stmt *statement, struct wa
 		ways->without += way.kept;
 		return 0;
 	}
+	look_at_depth(frames, bytes, ways);
 	if (ways->count == ways->room) {
 		size_t room = ways->room ? 2 * ways->room : 64;
 		struct way *rows = reallocarray(ways->rows, room, sizeof(*rows));
@@ -242,6 +257,28 @@ static void merge(struct ways *ways)
 	ways->count = kept + 1;
 }
 
+/* Why all of them end so early, if they do. The C library begins programs and threads: it has none.
+ */
+static void explain_depth(const struct mon_report *report, const struct names *names,
+			  struct ways *ways)
+{
+	const char *file = NULL, *slash;
+
+	if (!ways->caller || ways->deeper || strstr(report->run.options, "stack_frames=1 "))
+		return;
+	for (size_t i = 0; i < names->count; i++)
+		if (names->modules[i].id == ways->caller)
+			file = names->modules[i].path;
+	slash = file ? strrchr(file, '/') : NULL;
+	file = slash ? slash + 1 : file;
+	if (file && !strncmp(file, "libc.so", 7))
+		return;
+	(void)snprintf(ways->remark, sizeof(ways->remark),
+		       "stacks end at the first caller: %s was built without frame pointers "
+		       "(-fno-omit-frame-pointer keeps them)",
+		       file ? MON_ESCAPED(file) : "the callers' code");
+}
+
 static int read_ways(const struct mon_report *report, struct ways *ways, struct mon_error *error)
 {
 	const int64_t values[] = {report->run.id, report->selected ? report->selected->id : 0,
@@ -258,8 +295,10 @@ static int read_ways(const struct mon_report *report, struct ways *ways, struct 
 		if (result)
 			return out_of_memory(error);
 	}
-	if (!result)
+	if (!result) {
+		explain_depth(report, &names, ways);
 		merge(ways);
+	}
 	return result;
 }
 
@@ -344,6 +383,8 @@ static void print_text(const struct mon_report *report, const struct ways *ways)
 		(void)fprintf(report->out, "\n%s kept call%s without a stack: not returned\n",
 			      mon_format_count(text, sizeof(text), ways->without),
 			      ways->without == 1 ? "" : "s");
+	if (ways->remark[0])
+		(void)fprintf(report->out, "\n%s\n", ways->remark);
 	if (ways->count && mon_report_any_scaled(report))
 		(void)fputs("\ncalls and times are of the time that functions were armed\n",
 			    report->out);
@@ -375,8 +416,14 @@ static void print_json(const struct mon_report *report, const struct ways *ways)
 		}
 		(void)fputs("]}", report->out);
 	}
-	(void)fprintf(report->out, "%s],\n\"without_stack\": %" PRIu64 "\n",
-		      ways->count ? "\n" : "", ways->without);
+	(void)fprintf(report->out,
+		      "%s],\n\"without_stack\": %" PRIu64 ", \"remark\": ", ways->count ? "\n" : "",
+		      ways->without);
+	if (ways->remark[0])
+		mon_export_json_string(ways->remark, report->out);
+	else
+		(void)fputs("null", report->out);
+	(void)fputc('\n', report->out);
 }
 
 int mon_stacks_print(struct mon_report *report, struct mon_error *error)
