@@ -104,7 +104,7 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	struct mon_thread *thread;
 	struct mon_frame *frame;
 	bool wanted;
-	__u32 function = cookie, slot, weight, depth, fate = 0;
+	__u32 function = cookie, slot, weight, depth, fate = 0, draw = ~0u;
 
 	if (!mon_is_watched(ids.tgid)) {
 		__sync_fetch_and_add(&live.run.foreign_hits, 1);
@@ -117,9 +117,9 @@ static __always_inline bool mon_enter(struct pt_regs *ctx, __u64 *session_out, c
 	if (!count)
 		return false;
 	__sync_fetch_and_add(&count->calls, 1);
-	weight = mon_choose(function, slot);
+	weight = mon_choose(function, slot, &draw);
 	if (sift)
-		fate = mon_sift(function, weight);
+		fate = mon_sift(function, weight, draw);
 	if (!weight && !(fate & MON_FRAME_AWAITED))
 		__sync_fetch_and_add(&count->sampled_out, 1);
 	if (!setup.returns) {
@@ -268,7 +268,7 @@ static __always_inline void mon_leave(struct pt_regs *ctx, const __u64 *session,
 	if (sift && setup.skip_returns)
 		mon_doubt(thread, index, &call);
 	if (sift)
-		mon_count_sifted(count, &call, frame->flags & MON_FRAME_WEIGHED);
+		mon_count_sifted(count, &call, frame->flags);
 	else
 		mon_count_return(count, call.function, call.duration_ns,
 				 call.duration_ns - call.child_ns, 1);

@@ -48,8 +48,9 @@ enum mon_failed_if {
  * A call is counted once in `calls`; if it was chosen it is then counted once in `emitted`
  * (its record is in the ring) or in one of the refusals. So, when nothing is open,
  * calls = emitted + sampled_out + rate_cap + size_cap + ring_full + gate_closed + frame_refused.
- * Where returns are skipped (MON_POLICY_NO_RETURN) a chosen call counts `weight` times in returns,
- * failed, total and the histogram.
+ * Where returns are skipped (MON_POLICY_NO_RETURN) a call that was followed counts as often as the
+ * draw follows one in returns, failed, total and the histogram: `weight` times, MON_FOLLOW_N at
+ * most. One that is followed and not chosen is sampled_out, as any other.
  */
 struct mon_counters {
 	__u64 calls;

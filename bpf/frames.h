@@ -8,9 +8,7 @@
 #ifndef MON_FRAMES_H
 #define MON_FRAMES_H
 
-#ifndef __bpf__
-#include <linux/types.h>
-#endif
+#include "bpf/policy.h"
 
 /* The kernel follows so many returns of a thread and no more (MAX_URETPROBE_DEPTH). */
 #define MON_FRAMES_MAX 64
@@ -18,9 +16,14 @@
 enum mon_frame_flag {
 	MON_FRAME_ARGS = 1 << 0,    /* its arguments were kept */
 	MON_FRAME_TEXTS = 1 << 1,   /* what they point to, too */
-	MON_FRAME_WEIGHED = 1 << 2, /* it stands for `weight` calls in times and histogram, too */
-	MON_FRAME_AWAITED = 1 << 3, /* its return decides whether it is kept, chosen or not */
+	MON_FRAME_AWAITED = 1 << 2, /* its return decides whether it is kept, chosen or not */
 };
+
+/*
+ * Above the flags: how many calls it stands for in returns, times and histogram, less one. Not more
+ * than `weight` where that is not 0, but MON_FOLLOW_N at most.
+ */
+#define MON_FRAME_TIMES_SHIFT 8
 
 struct mon_frame {
 	__u64 start_ns;
@@ -29,7 +32,7 @@ struct mon_frame {
 	__u32 function;
 	__u32 weight; /* 0: not chosen, counted only */
 	__u16 cpu;
-	__u16 flags;	  /* enum mon_frame_flag */
+	__u16 flags;	  /* enum mon_frame_flag, and MON_FRAME_TIMES_SHIFT */
 	__u32 generation; /* of the link that saw it begin (bpf/arming.h) */
 };
 
@@ -42,6 +45,7 @@ struct mon_thread {
 	struct mon_frame frames[MON_FRAMES_MAX];
 };
 
+_Static_assert(MON_FOLLOW_N - 1 <= 0xffff >> MON_FRAME_TIMES_SHIFT, "fits the flags");
 _Static_assert(sizeof(struct mon_frame) == 40, "small: a thread costs a 4 kB object");
 _Static_assert(sizeof(struct mon_thread) == 24 + 64 * 40, "layout");
 

@@ -15,6 +15,9 @@
 #define MON_SAMPLE_ALL 0x00000001ffffffffull /* keep every call, weight 1 */
 #define MON_SAMPLE_N_MAX 1000000u	     /* largest N of "1 in N" */
 
+/* At least 1 in so many calls is followed to its return where returns are skipped. */
+#define MON_FOLLOW_N 16
+
 /* First calls of a run and of each second that are kept whatever the rate says, for each CPU. */
 #define MON_ALLOWANCE_RUN 100
 #define MON_ALLOWANCE_SECOND 10
@@ -22,9 +25,11 @@
 enum mon_policy_flag {
 	MON_POLICY_ALLOWANCE = 1 << 0, /* the allowance above applies (`--sample auto`) */
 	/*
-	 * Session mode: calls that are not chosen are counted and no more, their returns cost no
-	 * trap; times are then estimates from the chosen ones, by weight. May change at any time
-	 * in a capture that was made with `may_skip_returns`; else, and for functions whose slow or
+	 * Session mode: returns of calls that are not followed cost no trap. Followed is each call
+	 * that is kept and, where fewer than 1 in MON_FOLLOW_N are kept by the draw (but not where
+	 * none is), 1 in MON_FOLLOW_N; times are then estimates from these. A return that is
+	 * followed more rarely meets cold code and tells too much. May change at any time in a
+	 * capture that was made with `may_skip_returns`; else, and for functions whose slow or
 	 * failed calls are kept, it means nothing.
 	 */
 	MON_POLICY_NO_RETURN = 1 << 1,

@@ -32,8 +32,8 @@ static __always_inline bool mon_allowed(__u32 function, __u32 slot)
 	       __sync_fetch_and_add(&allowance->kept_second, 1) < MON_ALLOWANCE_SECOND;
 }
 
-/* The weight of this call: 0 says it is counted only. */
-static __always_inline __u32 mon_choose(__u32 function, __u32 slot)
+/* The weight of this call: 0 says it is counted only. *draw_out is left alone if none was made. */
+static __always_inline __u32 mon_choose(__u32 function, __u32 slot, __u32 *draw_out)
 {
 	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
 	__u64 word;
@@ -48,7 +48,8 @@ static __always_inline __u32 mon_choose(__u32 function, __u32 slot)
 		return 1;
 	if (!(word >> 32))
 		return 0;
-	return bpf_get_prandom_u32() <= (__u32)word ? word >> 32 : 0;
+	*draw_out = bpf_get_prandom_u32();
+	return *draw_out <= (__u32)word ? word >> 32 : 0;
 }
 
 #endif

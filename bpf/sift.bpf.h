@@ -31,11 +31,15 @@ static __always_inline void mon_mark(__u32 function, __u32 mark)
 }
 
 /*
- * At entry: the flags of its frame (enum mon_frame_flag), or MON_SIFT_SKIP. Global functions, here
- * and below, because the verifier walks those once and not once for each way that leads to them;
- * what they say is any number to it, so the ways meet again behind them.
+ * At entry: the flags of its frame, or MON_SIFT_SKIP. @draw: of mon_choose(), or ~0. Where returns
+ * are skipped it follows 1 call in N or in MON_FOLLOW_N, whichever are more, and such a call stands
+ * for as many; one that weighs 1 was kept without a draw, or all are, and stands for itself. (Where
+ * N is small, what the draw would follow it has kept, but not where traps are measured: N is 1 and
+ * none is kept.) Global functions, here and below, because the verifier walks those once and not
+ * once for each way that leads to them; what they say is any number to it, so the ways meet again
+ * behind them.
  */
-__noinline __u32 mon_sift(__u32 function, __u32 weight)
+__noinline __u32 mon_sift(__u32 function, __u32 weight, __u32 draw)
 {
 	struct mon_policy *policy = bpf_map_lookup_elem(&policies, &function);
 
@@ -45,8 +49,11 @@ __noinline __u32 mon_sift(__u32 function, __u32 weight)
 		return MON_FRAME_AWAITED;
 	if (!setup.skip_returns || !(policy->flags & MON_POLICY_NO_RETURN))
 		return 0;
+	if (!weight && draw <= ~0u / MON_FOLLOW_N && policy->sample >> 32 > MON_FOLLOW_N)
+		weight = MON_FOLLOW_N;
 	if (weight)
-		return MON_FRAME_WEIGHED;
+		return ((weight < MON_FOLLOW_N ? weight : MON_FOLLOW_N) - 1)
+		       << MON_FRAME_TIMES_SHIFT;
 	mon_mark(function, MON_MARK_ESTIMATED);
 	return MON_SIFT_SKIP;
 }
@@ -92,13 +99,19 @@ static __always_inline void mon_doubt(struct mon_thread *thread, __u32 index, st
 	call->child_ns &= (doubts / MON_CALL_SELF_UNKNOWN & 1) - 1ull;
 }
 
+/* @fate: the flags of its frame. */
+static __always_inline __u32 mon_times(__u32 fate)
+{
+	return (fate >> MON_FRAME_TIMES_SHIFT) + 1;
+}
+
 static __always_inline void mon_count_sifted(struct mon_counters *count,
-					     const struct mon_call *call, bool weighed)
+					     const struct mon_call *call, __u32 fate)
 {
 	__u64 known = (call->flags / MON_CALL_SELF_UNKNOWN & 1) - 1ull; /* all bits, or none */
 
 	mon_count_return(count, call->function, call->duration_ns,
-			 (call->duration_ns - call->child_ns) & known, weighed ? call->weight : 1);
+			 (call->duration_ns - call->child_ns) & known, mon_times(fate));
 }
 
 static __always_inline bool mon_has_failed(__u32 failed_if, __u64 ret)
@@ -121,7 +134,7 @@ static __always_inline bool mon_has_failed(__u32 failed_if, __u64 ret)
  * What becomes of a call that returned: the weight it is kept with, 0 if it is not. Slow and failed
  * calls are a group of their own, kept whole: each weighs 1, whether or not it had been chosen with
  * another weight, for which the calls that are neither stand. So no call stands for one that is
- * kept. @fate: enum mon_frame_flag.
+ * kept. @fate: the flags of its frame.
  */
 __noinline __u32 mon_judge(__u32 function, __u32 fate, __u32 weight, __u64 duration_ns, __u64 ret)
 {
@@ -133,7 +146,7 @@ __noinline __u32 mon_judge(__u32 function, __u32 fate, __u32 weight, __u64 durat
 		return weight;
 	failed = mon_has_failed(policy->failed_if, ret);
 	if (failed)
-		__sync_fetch_and_add(&count->failed, fate & MON_FRAME_WEIGHED ? weight : 1);
+		__sync_fetch_and_add(&count->failed, mon_times(fate));
 	if (!(fate & MON_FRAME_AWAITED))
 		return weight;
 	if ((policy->slow_ns && duration_ns >= policy->slow_ns) ||

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "bpf/policy.h"
 #include "tests/harness/database.h"
 #include "tests/harness/monitor.h"
 #include "tests/harness/place.h"
@@ -218,6 +219,37 @@ static void counts_with_a_sample(void **state)
 		    6 * sqrt((double)MANY * (10 - 1)));
 }
 
+/* 1 in 1,000 is kept, and times are of 1 in 16 all the same. */
+static void counts_with_a_rare_sample(void **state)
+{
+	struct target *target = target_start("calls", MANY_TEXT, NULL);
+	struct monitor *monitor =
+		monitor_attach(target, database, "--mode", MODE(state), "--sample", "1/1000",
+			       "--stats", "counts", "--max-overhead", "0", "watched_*", NULL);
+	int64_t returns;
+
+	run(target, monitor, MANY);
+	for (int i = 0; i < 2; i++) {
+		const char *function = i ? "watched_inner" : "watched_call";
+
+		assert_int_equal(of("calls", function), MANY);
+		assert_int_equal(count_calls(function, "weight<>1000"), 0);
+		assert_true(of("stored", function) < 20 + 6 * sqrt(20));
+		returns = of("returns", function);
+		if (strcmp(MODE(state), "session") != 0) {
+			assert_int_equal(returns, 0);
+			continue;
+		}
+		assert_int_equal(returns % MON_FOLLOW_N, 0);
+		assert_true(abs((int)(returns - MANY)) <
+			    6 * sqrt((double)MANY * (MON_FOLLOW_N - 1)));
+		assert_int_equal(of("estimated AND self_ns IS NULL AND total_ns>=min_ns*returns "
+				    "AND total_ns<=max_ns*returns",
+				    function),
+				 1);
+	}
+}
+
 /* -c: exact statistics with times, and no record of any call. */
 static void statistics_only(void **state)
 {
@@ -341,6 +373,7 @@ int main(int argc, char **argv)
 		{"counts_only", counts_only},
 		{"counts_only_without_records", counts_only_without_records},
 		{"counts_with_a_sample", counts_with_a_sample},
+		{"counts_with_a_rare_sample", counts_with_a_rare_sample},
 		{"statistics_only", statistics_only},
 		{"failed_calls", failed_calls},
 		{"slow_calls", slow_calls},

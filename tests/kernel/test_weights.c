@@ -11,6 +11,8 @@
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/histogram.h"
+#include "bpf/frames.h"
 #include "control/sampler.h"
 #include "tests/harness/functions.h"
 #include "tests/harness/target.h"
@@ -213,6 +215,202 @@ static void weights_counts(void **state)
 	hold_sums("counts, 1 in 3", (struct sums){.calls = FIXED_CALLS,
 						  .variance = (double)FIXED_CALLS * (FIXED_N - 1)});
 	close_bursts();
+}
+
+/* --- returns that are followed more often than calls are kept ----------------------------- */
+
+#define FOLLOWED_CALLS 200000
+#define FOLLOWED_SLOW_EACH 40
+#define RARE_N 1000
+
+static uint64_t of_other_weight;
+
+static void check_rare(const struct mon_record *record)
+{
+	const struct mon_call_event *call = record->data;
+
+	of_other_weight += call->weight != RARE_N;
+}
+
+/* 6 sigma of @expected events, each seen once in @one_in times: 1 run in 500 million. */
+static void assert_drawn(const char *what, uint64_t seen, double expected, double one_in)
+{
+	double sigma = sqrt(expected * (one_in - 1));
+
+	print_message("%s: %llu for %.0f, %+.1f sigma\n", what, (unsigned long long)seen, expected,
+		      ((double)seen - expected) / sigma);
+	if (fabs((double)seen - expected) > 6 * sigma)
+		fail_msg("%s: %llu for %.0f, sigma %.0f", what, (unsigned long long)seen, expected,
+			 sigma);
+}
+
+/* Sums over buckets: of all, and of those that begin at @from_ns or later; bounds of the total. */
+struct spread {
+	uint64_t all, later, least_ns, most_ns;
+};
+
+static struct spread spread_of(const uint32_t *histogram, uint64_t from_ns)
+{
+	struct spread spread = {0};
+
+	for (unsigned i = 0; i < MON_HISTOGRAM_BUCKETS; i++) {
+		spread.all += histogram[i];
+		if (mon_histogram_lower_ns(i) >= from_ns)
+			spread.later += histogram[i];
+		spread.least_ns += histogram[i] * mon_histogram_lower_ns(i);
+		if (histogram[i])
+			spread.most_ns += histogram[i] * mon_histogram_upper_ns(i);
+	}
+	return spread;
+}
+
+/*
+ * 1 in 1,000 is kept and weighs 1,000, as ever; 1 in MON_FOLLOW_N is followed and counts so often
+ * in returns, failures, times and histogram, kept or not. Every 40th call takes 200 us or more: of
+ * what is told of it only a call that was held up takes as long.
+ */
+static void followed_more_often_than_kept(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	const uint64_t slow = FOLLOWED_CALLS / FOLLOWED_SLOW_EACH;
+	const uint32_t *histogram;
+	struct mon_counters counters;
+	struct spread spread;
+	uint64_t slow_ns;
+
+	options.may_skip_returns = options.judge = true;
+	of_other_weight = 0;
+	watch.on_record = check_rare;
+	open_bursts(&options, (struct mon_policy){.sample = mon_sample_word(RARE_N),
+						  .flags = MON_POLICY_NO_RETURN,
+						  .failed_if = MON_FAILED_NEGATIVE});
+	assert_int_equal(burst(FOLLOWED_CALLS, FOLLOWED_SLOW_EACH), FOLLOWED_CALLS);
+	close_bursts();
+	mon_capture_read_counters(watch.capture, 0, &counters, &histogram);
+	assert_int_equal(counters.calls, FOLLOWED_CALLS);
+	assert_drawn("weights", watch.records[0].weight, FOLLOWED_CALLS, RARE_N);
+	assert_int_equal(of_other_weight, 0);
+	assert_int_equal(counters.unfinished, 0);
+	slow_ns = mon_histogram_lower_ns(mon_histogram_bucket(200 * MON_NS_PER_US));
+	spread = spread_of(histogram, slow_ns);
+	assert_int_equal(spread.all, counters.returns);
+	assert_in_range(counters.total_ns, spread.least_ns, spread.most_ns);
+	if (MODE(state) != MON_MODE_SESSION) {
+		assert_int_equal(counters.returns, FOLLOWED_CALLS);
+		assert_int_equal(counters.failed, FOLLOWED_CALLS / 16);
+		return;
+	}
+	assert_int_equal(counters.returns % MON_FOLLOW_N, 0);
+	assert_true(counters.returns / MON_FOLLOW_N > 10 * watch.records[0].all);
+	assert_drawn("returns", counters.returns, FOLLOWED_CALLS, MON_FOLLOW_N);
+	assert_drawn("failed", counters.failed, FOLLOWED_CALLS / 16, MON_FOLLOW_N);
+	assert_drawn("slow", spread.later, (double)slow, MON_FOLLOW_N);
+}
+
+/* What the allowance keeps was not drawn: it stands for itself alone, and the others for all else.
+ */
+static void followed_beside_an_allowance(void **state)
+{
+	struct mon_capture_options options = watch_options(MODE(state));
+	struct mon_counters counters;
+
+	options.may_skip_returns = options.allowance = true;
+	open_bursts(&options,
+		    (struct mon_policy){.sample = mon_sample_word(RARE_N),
+					.flags = MON_POLICY_NO_RETURN | MON_POLICY_ALLOWANCE});
+	assert_int_equal(burst(MON_ALLOWANCE_RUN, 0), MON_ALLOWANCE_RUN);
+	watch_read(&watch);
+	assert_int_equal(watch.records[0].all, MON_ALLOWANCE_RUN);
+	assert_int_equal(watch_counters(&watch, 0).returns, MON_ALLOWANCE_RUN);
+	assert_int_equal(burst(FOLLOWED_CALLS, 0), FOLLOWED_CALLS);
+	close_bursts();
+	counters = watch_counters(&watch, 0);
+	assert_int_equal(counters.calls, FOLLOWED_CALLS + MON_ALLOWANCE_RUN);
+	if (MODE(state) == MON_MODE_SESSION)
+		assert_drawn("returns", counters.returns - MON_ALLOWANCE_RUN, FOLLOWED_CALLS,
+			     MON_FOLLOW_N);
+	else
+		assert_int_equal(counters.returns, counters.calls);
+}
+
+/*
+ * Followed and not kept, and no return: left by longjmp, by the end of their thread, still open,
+ * too deep for a frame, refused one. Each was sampled out when it began and is counted no more.
+ */
+static void followed_calls_that_never_return(void **state)
+{
+	static const struct {
+		const char *target, *arguments[2], *line;
+		const char *symbols[ALL_FUNCTIONS];
+		uint32_t threads_max;
+		uint64_t returns; /* of the first function in session mode; 0: any number */
+	} cases[] = {
+		{"longjmp",
+		 {"3000"},
+		 "done",
+		 {"watched_outer", "watched_middle", "watched_leaf", NULL},
+		 4096,
+		 0},
+		{"pthread_exit_mid",
+		 {"1000"},
+		 "done",
+		 {"watched_exits", "watched_leaf", NULL},
+		 4096,
+		 0},
+		{"nested", {"4000"}, "blocked", {"watched_inner", NULL}, 4096, 0},
+		/* Some 250 of 4,000 are followed, and the kernel has room for 64. */
+		{"recursion",
+		 {"4000", "10"},
+		 "done",
+		 {"watched_recursion", NULL},
+		 4096,
+		 10ull * MON_FRAMES_MAX * MON_FOLLOW_N},
+		{"threads", {"1000", "8"}, "done", {"watched_threaded", NULL}, 1, 0},
+	};
+	struct mon_capture_options options = watch_options(MODE(state));
+	char path[PATH_MAX];
+
+	options.may_skip_returns = true;
+	for (size_t i = 0; i < MON_ARRAY_COUNT(cases); i++) {
+		uint64_t unfinished = 0, unreturned = 0, refused;
+
+		options.threads_max = cases[i].threads_max;
+		functions_add(&watch.set, target_path(cases[i].target, path, sizeof(path)),
+			      cases[i].symbols);
+		target = target_start(cases[i].target, cases[i].arguments[0], cases[i].arguments[1],
+				      NULL);
+		watch_open(&watch, &options);
+		for (uint32_t f = 0; f < watch.set.function_count; f++)
+			mon_capture_write_policy(
+				watch.capture, f,
+				(struct mon_policy){.sample = mon_sample_word(RARE_N),
+						    .flags = MON_POLICY_NO_RETURN});
+		watch_attach(&watch, target_pid(target));
+		target_go(target);
+		(void)target_wait_line(target, cases[i].line, PROCESS_TIMEOUT_MS);
+		refused = watch_run_counters(&watch).threads_refused;
+		watch_close_probes(&watch);
+		watch_check(&watch);
+		for (size_t f = 0; f < watch.set.function_count; f++) {
+			struct mon_counters counters = watch_counters(&watch, f);
+
+			unfinished += counters.unfinished;
+			unreturned += counters.calls - counters.returns / MON_FOLLOW_N;
+			assert_int_equal(counters.sampled_out + counters.emitted +
+						 counters.frame_refused,
+					 counters.calls);
+		}
+		assert_true(unreturned > 0);
+		if (cases[i].threads_max == 1)
+			assert_true(refused > 0);
+		else if (!cases[i].returns)
+			assert_true(unfinished > 0);
+		else if (MODE(state) == MON_MODE_SESSION)
+			assert_int_equal(watch_counters(&watch, 0).returns, cases[i].returns);
+		process_signal(target_process(target), SIGKILL);
+		watch_free(&watch);
+		watch = (struct watch){0};
+	}
 }
 
 /* --- slow and failed calls -------------------------------------------------------------- */
@@ -551,6 +749,9 @@ int main(int argc, char **argv)
 		{"weights_keep_slow", weights_keep_slow},
 		{"weights_keep_failed", weights_keep_failed},
 		{"weights_counts", weights_counts},
+		{"followed_more_often_than_kept", followed_more_often_than_kept},
+		{"followed_beside_an_allowance", followed_beside_an_allowance},
+		{"followed_calls_that_never_return", followed_calls_that_never_return},
 		{"failed_calls_are_kept", failed_calls_are_kept},
 		{"failed_calls_are_counted", failed_calls_are_counted},
 		{"slow_calls_are_kept", slow_calls_are_kept},

@@ -12,8 +12,10 @@
 
 #include "base/budget.h"
 #include "base/cleanup.h"
+#include "bpf/policy.h"
 #include "control/governor.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@ struct model {
 	struct mon_governor_counts counts[FUNCTIONS_MAX];
 	struct mon_trap_cost cost; /* the true one */
 	double busy;		   /* share of one CPU; 1: as fast as it can */
+	bool skips;		   /* returns of every function, always */
 	double own_ns, cost_ns;
 	mon_ns now;
 	uint64_t cpu_ns;
@@ -40,10 +43,28 @@ struct model {
 
 static const struct mon_trap_cost costs = {.entry_ns = {700, 9000}, .full_ns = {1400, 10000}};
 
-static void begin_with(struct model *model, uint32_t count, bool stepped, double limit, bool skip,
-		       bool window)
+static void begin_as(struct model *model, uint32_t count, bool stepped,
+		     const struct mon_governor_config *config)
 {
-	const struct mon_governor_config config = {
+	memset(model, 0, sizeof(*model));
+	model->skips = config->skips_returns;
+	model->stepped[0] = stepped;
+	model->count = count;
+	model->cost = costs;
+	model->busy = 1;
+	model->now = MON_NS_PER_S;
+	for (uint32_t i = 0; i < count; i++)
+		model->counts[i].armed = true;
+	assert_int_equal(mon_governor_new(config, count, model->stepped, NULL, &model->governor),
+			 0);
+	assert_false(mon_governor_look(
+		model->governor,
+		&(struct mon_governor_look){.now = model->now, .functions = model->counts}));
+}
+
+static struct mon_governor_config config_of(double limit, bool skip, bool window)
+{
+	return (struct mon_governor_config){
 		.limit = limit,
 		.cost = costs,
 		.record_ns = 250,
@@ -52,20 +73,14 @@ static void begin_with(struct model *model, uint32_t count, bool stepped, double
 		.can_skip_returns = skip,
 		.can_window = window,
 	};
+}
 
-	memset(model, 0, sizeof(*model));
-	model->stepped[0] = stepped;
-	model->count = count;
-	model->cost = costs;
-	model->busy = 1;
-	model->now = MON_NS_PER_S;
-	for (uint32_t i = 0; i < count; i++)
-		model->counts[i].armed = true;
-	assert_int_equal(mon_governor_new(&config, count, model->stepped, NULL, &model->governor),
-			 0);
-	assert_false(mon_governor_look(
-		model->governor,
-		&(struct mon_governor_look){.now = model->now, .functions = model->counts}));
+static void begin_with(struct model *model, uint32_t count, bool stepped, double limit, bool skip,
+		       bool window)
+{
+	const struct mon_governor_config config = config_of(limit, skip, window);
+
+	begin_as(model, count, stepped, &config);
 }
 
 static void begin(struct model *model, uint32_t count, double limit, bool skip, bool window)
@@ -73,13 +88,14 @@ static void begin(struct model *model, uint32_t count, double limit, bool skip, 
 	begin_with(model, count, false, limit, skip, window);
 }
 
+/* One in MON_FOLLOW_N is more than are kept. */
 static double hit_ns(const struct model *model, uint32_t i, bool no_return)
 {
 	double kept = mon_governor_lower_rates(model->governor) ? 0.001 : 0.01;
 	double entry = model->cost.entry_ns[model->stepped[i]];
 	double full = model->cost.full_ns[model->stepped[i]];
 
-	return entry + (no_return ? kept : 1) * (full - entry) + kept * 250;
+	return entry + (no_return ? 1.0 / MON_FOLLOW_N : 1) * (full - entry) + kept * 250;
 }
 
 /* A quarter of a second: each function is armed for all of it or not at all. */
@@ -97,7 +113,8 @@ static void step(struct model *model)
 		if (model->closed[i])
 			load += model->rate[i] * model->cost.entry_ns[model->stepped[i]] / 1e9;
 		if (model->counts[i].armed)
-			load += model->rate[i] * hit_ns(model, i, order.no_return) / 1e9;
+			load += model->rate[i] * hit_ns(model, i, order.no_return || model->skips) /
+				1e9;
 	}
 	own_ns = cpu_ns / (1 + load);
 	for (uint32_t i = 0; i < model->count; i++) {
@@ -165,6 +182,36 @@ static void test_returns_go_before_time(void **state)
 	assert_int_equal(no_return, 1); /* as few as needed, the dearest */
 	assert_true(mon_governor_order(model.governor, 0).no_return);
 	assert_true(mon_governor_overhead(model.governor) < 0.10);
+	end(&model);
+}
+
+static void check_cost(const struct model *model)
+{
+	double true_cost = model->cost_ns / model->own_ns;
+
+	assert_true(fabs(mon_governor_overhead_of_run(model->governor) / true_cost - 1) < 0.01);
+}
+
+/* Where returns are skipped some are followed, and are charged: 4.4 % of 7 % here. */
+static void test_returns_that_are_followed_are_charged(void **state)
+{
+	struct mon_governor_config config = config_of(0.10, true, false);
+	struct model model;
+
+	(void)state;
+	begin_as(&model, 1, false, &config);
+	model.rate[0] = 100000;
+	steps(&model, S(120));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_NO_RETURNS);
+	check_cost(&model);
+	end(&model);
+	/* The same where it never was otherwise: there is nothing to be done. */
+	config.skips_returns = true;
+	begin_as(&model, 1, false, &config);
+	model.rate[0] = 100000;
+	steps(&model, S(120));
+	assert_int_equal(mon_governor_step(model.governor), MON_GOVERNOR_FREE);
+	check_cost(&model);
 	end(&model);
 }
 
@@ -465,6 +512,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_below_the_limit_nothing_is_done),
 		cmocka_unit_test(test_returns_go_before_time),
+		cmocka_unit_test(test_returns_that_are_followed_are_charged),
 		cmocka_unit_test(test_the_limit_is_kept),
 		cmocka_unit_test(test_costs_are_learned),
 		cmocka_unit_test(test_it_comes_back_when_the_load_goes),

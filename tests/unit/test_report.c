@@ -459,8 +459,7 @@ static void estimated_times(void **state)
 		   "UPDATE call SET flags=192, child_ns=NULL, caller_id=NULL WHERE id=3");
 	assert_int_equal(report_text((struct mon_report_options){.all = true}, &text, &error), 0);
 	assert_non_null(strstr(text, "2,943,600   98,120   ~13.1s        -  ~4.45us"));
-	assert_non_null(strstr(text, "\n~ estimates: only sampled calls were followed to their "
-				     "return\n"));
+	assert_non_null(strstr(text, "\n~ estimates: not every call was followed to its return\n"));
 	assert_int_equal(
 		report_text((struct mon_report_options){.callers = true}, &callers, &error), 0);
 	assert_non_null(strstr(callers, "\n?       lookup()"));

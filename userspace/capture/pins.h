@@ -30,7 +30,7 @@
  * noticed by its size), a map or a program is new, gone or keyed differently, an option changed its
  * meaning, or struct mon_pins_identity changed.
  */
-#define MON_PINS_ABI 3
+#define MON_PINS_ABI 4
 
 /* Sizes that both sides must agree on, beside the ABI number. */
 #define MON_PINS_SIZES 10

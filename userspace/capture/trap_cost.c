@@ -235,7 +235,7 @@ struct allowance {
 
 /*
  * Hits shall do what those of the run do: draw whether they are kept, look at an allowance that is
- * used up. None is kept (one in 2^32 would), and the gate is shut in case.
+ * used up. None is kept (one in 2^32 would) or followed, and the gate is shut in case.
  */
 static void act_as_sampled(struct mon_capture *capture)
 {

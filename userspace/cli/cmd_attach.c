@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "bpf/policy.h"
 #include "cli/attach_options.h"
 #include "cli/view.h"
 #include "monitor/monitor.h"
@@ -84,12 +85,13 @@ static uint32_t say_start(const struct mon_monitor *monitor, const struct mon_co
 		say_unseen(&run);
 	if (config->counts_only && run.returns)
 		mon_log(MON_LOG_INFO,
-			"calls are counted exactly, times are estimated from the sampled calls "
-			"(--stats counts)");
+			"calls are counted exactly, times are estimated from 1 call in %d and "
+			"those that are kept (--stats counts)",
+			MON_FOLLOW_N);
 	else if (config->counts_only && (config->keep_none || run.mode != MON_MODE_SESSION))
 		mon_log(MON_LOG_INFO, "entries only, no durations (--stats counts%s)",
 			config->keep_none ? " and -c"
-					  : "; with session mode they are known of sampled calls");
+					  : "; with session mode they are known of some calls");
 	if (run.max_overhead > 0)
 		(void)snprintf(cpu, sizeof(cpu), "%.3g %% of %s CPU, ", 100 * run.max_overhead,
 			       config->binary ? "one" : "the target's");

@@ -10,6 +10,7 @@
 #include "control/governor.h"
 
 #include "base/budget.h"
+#include "bpf/policy.h"
 
 #include <errno.h>
 #include <math.h>
@@ -170,13 +171,20 @@ static double return_ns(const struct mon_governor *governor, const struct functi
 	return governor->config.returns && full > entry ? full - entry : 0;
 }
 
+/* How many of @calls have a return trap where it is skipped, @kept of them kept (bpf/policy.h). */
+static double followed(double calls, double kept)
+{
+	return kept > calls / MON_FOLLOW_N ? kept : calls / MON_FOLLOW_N;
+}
+
 /* Cost by own CPU time of watching it all the time. */
 static double predict(const struct mon_governor *governor, const struct function *function,
 		      bool no_return)
 {
 	double kept = function->calls > 0 ? function->kept / function->calls : 0;
+	double returns = no_return || governor->config.skips_returns ? followed(1, kept) : 1;
 	double hit_ns = entry_ns(governor, function) + kept * governor->config.record_ns +
-			(no_return ? kept : 1) * return_ns(governor, function);
+			returns * return_ns(governor, function);
 
 	return function->own_ns > 0 ? function->calls * hit_ns / function->own_ns : 0;
 }
@@ -207,14 +215,16 @@ static double price(const struct mon_governor *governor, const struct hits *hits
 }
 
 /* Its hits since the last look. */
-static void count(const struct function *function, const struct mon_governor_counts *now,
-		  struct hits *hits)
+static void count(const struct mon_governor *governor, const struct function *function,
+		  const struct mon_governor_counts *now, struct hits *hits)
 {
 	const struct mon_governor_counts *before = &function->before;
 	double calls = (double)(now->calls - before->calls);
 	double kept = (double)(now->emitted - before->emitted);
-	/* Of skipped returns those of kept calls are left; `returns` is then an estimate. */
-	double returns = function->no_return ? kept : (double)(now->returns - before->returns);
+	/* Where returns are skipped `returns` is an estimate of all. */
+	double returns = function->no_return || governor->config.skips_returns
+				 ? followed(calls, kept)
+				 : (double)(now->returns - before->returns);
 	/* Of two links at once only one costs a trap. */
 	double ignored = now->armed ? 0 : (double)(now->ignored - before->ignored);
 
@@ -530,7 +540,7 @@ bool mon_governor_look(struct mon_governor *governor, const struct mon_governor_
 	passed_ns = (double)(look->now - governor->looked_ns);
 	cpu_ns = (double)(look->cpu_ns > governor->cpu_ns ? look->cpu_ns - governor->cpu_ns : 0);
 	for (uint32_t i = 0; i < governor->count && !first; i++)
-		count(&governor->functions[i], &look->functions[i], &hits);
+		count(governor, &governor->functions[i], &look->functions[i], &hits);
 	own_ns = own_of(governor, cpu_ns, &hits);
 	cost_ns = cpu_ns - own_ns;
 	for (uint32_t i = 0; i < governor->count; i++) {

@@ -7,11 +7,11 @@
  * Overhead is what hits cost, divided by the CPU time that the target takes for itself (its CPU
  * time without that cost). Hits of processes that are not watched are
  * in neither: their CPU time is theirs. Above the limit, in this order and no further than needed:
- * records are kept at a tenth of the rate; calls that are not kept get no return trap, dearest
- * functions first; functions are armed for a share of the time only, dearest first. What was spent
- * above the limit is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back
- * when the cost would stay below MON_GOVERNOR_CALM of the limit, or of what is negligible, and has
- * for MON_GOVERNOR_CALM_NS.
+ * records are kept at a tenth of the rate; most calls get no return trap, dearest functions first;
+ * functions are armed for a share of the time only, dearest first. What was spent above the limit
+ * is paid back over MON_GOVERNOR_PAYBACK_NS by shorter shares. Steps are taken back when the cost
+ * would stay below MON_GOVERNOR_CALM of the limit, or of what is negligible, and has for
+ * MON_GOVERNOR_CALM_NS.
  *
  * Life: new, look (each quarter of a second, and whenever a function was armed or disarmed), then
  * order and the figures, ..., free. One thread.
@@ -44,6 +44,7 @@ struct mon_governor_config {
 	struct mon_trap_cost cost;
 	uint32_t record_ns;   /* what keeping a call costs beyond its traps */
 	bool returns;	      /* every call has a return trap unless ordered otherwise */
+	bool skips_returns;   /* of every function, whatever is ordered (`--stats counts`) */
 	bool can_lower_rates; /* `--sample auto` of some function */
 	bool can_skip_returns, can_window;
 };
@@ -63,7 +64,7 @@ struct mon_governor_look {
 
 /* What is to be done with one function. */
 struct mon_governor_order {
-	bool no_return; /* calls that are not kept get no return trap */
+	bool no_return; /* few calls get a return trap (MON_POLICY_NO_RETURN) */
 	bool windowed;	/* armed for `share` of the time; else always */
 	double share;	/* 0: not at all for now */
 };

@@ -162,6 +162,7 @@ int mon_govern_new(struct mon_monitor *monitor, const struct mon_trap_cost *cost
 		.cost = *cost,
 		.record_ns = mon_governor_record_ns(config->stack_frames > 0, config->text_count),
 		.returns = monitor->returns,
+		.skips_returns = config->counts_only,
 		.can_skip_returns =
 			monitor->mode == MON_MODE_SESSION && monitor->returns && !config->keep_none,
 		.can_window = !config->persist,
@@ -440,9 +441,9 @@ static void tell(struct mon_govern *govern)
 		break;
 	case MON_GOVERNOR_NO_RETURNS:
 		(void)snprintf(line, sizeof(line),
-			       "limit of %s: of %u function%s only kept calls are followed to "
-			       "their return; times are estimates from these",
-			       limit, no_return, no_return == 1 ? "" : "s");
+			       "limit of %s: of %u function%s 1 call in %d and those that are kept "
+			       "are followed to their return; times are estimates from these",
+			       limit, no_return, no_return == 1 ? "" : "s", MON_FOLLOW_N);
 		break;
 	case MON_GOVERNOR_WINDOWS:
 		(void)snprintf(line, sizeof(line),

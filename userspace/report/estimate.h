@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the counters of one function say of all of its calls. There are two reasons to estimate, and
- * both may hold at once: it was armed a share of the time (--max-overhead), or only sampled calls
- * were followed to their return. Every screen and export asks here, so that they agree.
+ * both may hold at once: it was armed a share of the time (--max-overhead), or not every call was
+ * followed to its return. Every screen and export asks here, so that they agree.
  */
 #ifndef MON_REPORT_ESTIMATE_H
 #define MON_REPORT_ESTIMATE_H

@@ -77,7 +77,7 @@ struct mon_function_row {
 	uint64_t wanted_own_ns, armed_own_ns; /* 0: not known */
 	uint64_t wanted_ns, armed_ns, calls, returns, failed, total_ns, self_ns, min_ns, max_ns;
 	bool has_total, has_failed, has_min, has_quantiles;
-	bool estimated;	   /* returns were followed for sampled calls only: times are estimates */
+	bool estimated;	   /* not every return was followed: times are estimates */
 	bool self_unknown; /* of some calls inside nobody knows */
 	uint64_t p50_ns, p90_ns, p99_ns;
 	uint64_t stored, lost;

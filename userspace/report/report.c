@@ -265,8 +265,7 @@ void mon_report_print_marks(const struct mon_report *report)
 			      exact);
 	if (any_shown(report, is_sampled))
 		(void)fprintf(report->out,
-			      "~ estimates: only sampled calls were followed to their return%s\n",
-			      exact);
+			      "~ estimates: not every call was followed to its return%s\n", exact);
 }
 
 static struct mon_table *functions_table(const struct mon_report *report)
