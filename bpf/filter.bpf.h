@@ -14,17 +14,30 @@ struct mon_ids {
 	__u32 tid;
 };
 
-/* @task is the current one. Without a namespace its own words say it: one helper call less. */
-static __always_inline struct mon_ids mon_ids_of(struct task_struct *task)
+/*
+ * tgid << 32 | tid of the current task there; 0: it is not in there. Apart, so that clang does not
+ * load from a task and from the stack with one instruction, and leave the latter's address to be
+ * returned.
+ */
+static __noinline __u64 mon_ids_in_namespace(void)
 {
 	struct bpf_pidns_info info = {};
 
-	if (!setup.namespace_inode)
-		return (struct mon_ids){.tgid = task->tgid, .tid = task->pid};
 	if (bpf_get_ns_current_pid_tgid(setup.namespace_device, setup.namespace_inode, &info,
 					sizeof(info)))
-		return (struct mon_ids){};
-	return (struct mon_ids){.tgid = info.tgid, .tid = info.pid};
+		return 0;
+	return (__u64)info.tgid << 32 | info.pid;
+}
+
+/* @task is the current one. Without a namespace its own words say it: one helper call less. */
+static __always_inline struct mon_ids mon_ids_of(struct task_struct *task)
+{
+	__u64 both;
+
+	if (!setup.namespace_inode)
+		return (struct mon_ids){.tgid = task->tgid, .tid = task->pid};
+	both = mon_ids_in_namespace();
+	return (struct mon_ids){.tgid = both >> 32, .tid = (__u32)both};
 }
 
 static __always_inline bool mon_is_watched(__u32 tgid)
