@@ -102,18 +102,25 @@ static struct monitor *watch(struct target *target)
 			      "1h", "watched_*", NULL);
 }
 
-static void a_process_in_each_form(void **state)
+/* Until the target has made its calls. */
+static void watch_all(const char *program)
 {
-	struct target *target = target_start("stacks", NULL);
+	struct target *target = target_start(program, NULL);
 	struct monitor *monitor = watch(target);
-	char *text;
 
-	(void)state;
 	target_go(target);
 	assert_int_equal(target_done(target), STACKS_PATHS);
 	monitor_end(monitor, 0);
 	assert_ledger_closed(database);
 	assert_int_equal(target_finish(target), 0);
+}
+
+static void a_process_in_each_form(void **state)
+{
+	char *text;
+
+	(void)state;
+	watch_all("stacks");
 	text = report("--folded");
 	assert_ways(text, 1);
 	free(text);
@@ -133,15 +140,10 @@ static void a_process_in_each_form(void **state)
 /* Who called is known, and no more: that is told, and why. */
 static void a_process_without_frame_pointers(void **state)
 {
-	struct target *target = target_start("stacks_bare", NULL);
-	struct monitor *monitor = watch(target);
 	char *text;
 
 	(void)state;
-	target_go(target);
-	assert_int_equal(target_done(target), STACKS_PATHS);
-	monitor_end(monitor, 0);
-	assert_int_equal(target_finish(target), 0);
+	watch_all("stacks_bare");
 	text = report("--stacks");
 	assert_non_null(strstr(text, "\nstacks end at the first caller: stacks_bare was built "
 				     "without frame pointers (-fno-omit-frame-pointer keeps them)"

@@ -44,16 +44,23 @@ static void remember(const struct mon_record *record)
 		last_leaf = *call;
 }
 
-static void begin(enum mon_mode mode)
+/* Loaded, and nobody is attached. */
+static void load(const struct mon_capture_options *options)
 {
-	struct mon_capture_options options = watch_options(mode);
 	char path[512];
 
 	target = target_start("rooms", NULL);
 	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
+	watch_open(&watch, options);
+}
+
+static void begin(enum mon_mode mode)
+{
+	struct mon_capture_options options = watch_options(mode);
+
 	watch.on_record = remember;
 	options.movable = true;
-	watch_open(&watch, &options);
+	load(&options);
 	watch_attach(&watch, target_pid(target));
 }
 
@@ -334,12 +341,9 @@ static void without_movable_it_is_refused(void **state)
 {
 	struct mon_capture_options options = watch_options(MODE(state));
 	uint32_t leaf = LEAF;
-	char path[512];
 	mon_ns at_ns;
 
-	target = target_start("rooms", NULL);
-	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
-	watch_open(&watch, &options);
+	load(&options);
 	watch_attach(&watch, target_pid(target));
 	assert_int_equal(mon_capture_release(watch.capture, &watch.set, &leaf, 1, &at_ns),
 			 -ENOTSUP);
@@ -352,14 +356,11 @@ static void a_hit_costs_something(void **state)
 {
 	struct mon_capture_options options = watch_options(MODE(state));
 	struct mon_trap_cost cost = {0};
-	char path[512];
 
-	target = target_start("rooms", NULL);
-	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
 	options.own_functions = MON_TRAP_FUNCTIONS;
 	options.allowance = true;
 	options.may_skip_returns = MODE(state) == MON_MODE_SESSION;
-	watch_open(&watch, &options);
+	load(&options);
 	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
 	print_message("a hit: %u ns, with return %u; single-stepped %u, %u\n", cost.entry_ns[0],
 		      cost.full_ns[0], cost.entry_ns[1], cost.full_ns[1]);
@@ -416,18 +417,15 @@ static void hits_are_timed_again(void **state)
 	bool skips = MODE(state) == MON_MODE_SESSION;
 	struct mon_trap_reading reading;
 	struct mon_trap_cost cost;
-	char path[512];
 	uint32_t ns;
 	pid_t child;
 	int result;
 
-	target = target_start("rooms", NULL);
-	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
 	options.own_functions = MON_TRAP_FUNCTIONS;
 	options.allowance = true;
 	options.may_skip_returns = skips;
 	options.movable = true;
-	watch_open(&watch, &options);
+	load(&options);
 	assert_int_equal(mon_capture_read_trap(watch.capture, &reading), -ENODEV);
 	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
 	watch_attach(&watch, target_pid(target));
@@ -462,13 +460,10 @@ static void the_child_ends_with_the_capture(void **state)
 {
 	struct mon_capture_options options = watch_options(MODE(state));
 	struct mon_trap_cost cost;
-	char path[512];
 
-	target = target_start("rooms", NULL);
-	functions_add(&watch.set, target_path("rooms", path, sizeof(path)), symbols);
 	options.own_functions = MON_TRAP_FUNCTIONS;
 	options.movable = true;
-	watch_open(&watch, &options);
+	load(&options);
 	assert_int_equal(mon_capture_measure_traps(watch.capture, &cost), 0);
 	watch_attach(&watch, target_pid(target));
 	assert_true(only_child_but(target_pid(target)) > 0);

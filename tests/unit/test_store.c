@@ -157,21 +157,23 @@ static void columns_are_appended_to_a_file_of_before(void **state)
 			 1);
 }
 
+/* 7 calls in 40 of 100 ns, of which 30 of 90 were the target's own. */
+static const struct mon_total part_time = {.function = 1,
+					   .wanted_ns = 100,
+					   .armed_ns = 40,
+					   .wanted_own_ns = 90,
+					   .armed_own_ns = 30,
+					   .calls = 7};
+
 /* A function that was armed for a share of the time: its rows, and what its calls are scaled by. */
 static void shares_of_the_time_and_what_they_cost(void **state)
 {
-	const struct mon_total total = {.function = 1,
-					.wanted_ns = 100,
-					.armed_ns = 40,
-					.wanted_own_ns = 90,
-					.armed_own_ns = 30,
-					.calls = 7};
 	const struct mon_coverage coverage[] = {
 		{.function = 1, .from_ns = STARTED_NS, .to_ns = STARTED_NS + 30, .why = "always"},
 		{.function = 1, .from_ns = STARTED_NS + 50, .to_ns = STARTED_NS + 60, .why = "w"},
 	};
 	const struct mon_tick tick = {.at_ns = STARTED_NS + 100,
-				      .totals = &total,
+				      .totals = &part_time,
 				      .total_count = 1,
 				      .coverage = coverage,
 				      .coverage_count = 2,
@@ -196,14 +198,8 @@ static void shares_of_the_time_and_what_they_cost(void **state)
 /* Files of minor 2 are about whose view `functions` was never told of own time. */
 static void views_of_before_are_made_anew(void **state)
 {
-	const struct mon_total total = {.function = 1,
-					.wanted_ns = 100,
-					.armed_ns = 40,
-					.wanted_own_ns = 90,
-					.armed_own_ns = 30,
-					.calls = 7};
 	const struct mon_tick tick = {
-		.at_ns = STARTED_NS + 100, .totals = &total, .total_count = 1};
+		.at_ns = STARTED_NS + 100, .totals = &part_time, .total_count = 1};
 	const struct mon_batch batch = {.tick = &tick};
 	struct mon_store *store = store_begun();
 

@@ -85,14 +85,21 @@ static void feed_stack(size_t index, uint32_t pid, uint64_t first, uint64_t seco
 	feed_record(record, sizeof(*record), 0);
 }
 
-static struct mon_store *open_with_mappings(const struct mon_mapping_source *source)
+static struct mon_store *open_by_clock(const struct mon_mapping_source *source,
+				       const struct mon_clock *clock)
 {
-	static const struct mon_clock clock = {.now = read_clock};
 	struct mon_store_options options = store_options();
 
 	options.mappings = source;
-	options.clock = &clock;
+	options.clock = clock;
 	return store_open(&options);
+}
+
+static struct mon_store *open_with_mappings(const struct mon_mapping_source *source)
+{
+	static const struct mon_clock clock = {.now = read_clock};
+
+	return open_by_clock(source, &clock);
 }
 
 /* What the stack of the call that returned @ret says, in hex; "" when it has none. */
@@ -278,16 +285,13 @@ static void stacks_of_many_processes(void **state)
 {
 	static const struct mon_mapping_source source = {read_crowd, identify};
 	static const struct mon_clock clock = {.now = read_stopped};
-	struct mon_store_options options = store_options();
 	struct mon_store *store;
 	struct mon_batch batch;
 
 	(void)state;
 	stack_now = 100 * MON_NS_PER_S;
 	asked = identified = 0;
-	options.mappings = &source;
-	options.clock = &clock;
-	store = store_open(&options);
+	store = open_by_clock(&source, &clock);
 	store_begin(store);
 	for (uint32_t round = 0; round < 3; round++)
 		for (uint32_t i = 0; i < CROWD; i++)
@@ -373,15 +377,12 @@ static void a_process_is_asked_again_after_a_failure(void **state)
 {
 	static const struct mon_mapping_source source = {read_mappings, identify};
 	static const struct mon_clock clock = {.now = read_stopped};
-	struct mon_store_options options = store_options();
 	struct mon_store *store;
 	struct mon_batch batch;
 	char *text;
 
 	(void)state;
-	options.mappings = &source;
-	options.clock = &clock;
-	store = store_open(&options);
+	store = open_by_clock(&source, &clock);
 	store_begin(store);
 	store_execute("CREATE TRIGGER poison BEFORE INSERT ON call_stack WHEN new.call_id=2 "
 		      "BEGIN SELECT RAISE(ABORT,'no'); END");

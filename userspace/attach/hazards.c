@@ -6,6 +6,7 @@
 #include "attach/hazards.h"
 
 #include "attach/elf.h"
+#include "attach/modules.h"
 #include "attach/proc.h"
 #include "base/text.h"
 
@@ -99,15 +100,6 @@ static bool is_harmless(const char *path)
 	return false;
 }
 
-static bool is_watched(const struct mon_module *module, const struct mon_function_set *set)
-{
-	for (size_t i = 0; i < set->module_count; i++)
-		if (set->modules[i].device == module->device &&
-		    set->modules[i].inode == module->inode)
-			return true;
-	return false;
-}
-
 static const char *sign_of(const struct mon_module *module, bool watched, bool main, pid_t pid)
 {
 	const char *slash = strrchr(module->path, '/');
@@ -138,8 +130,9 @@ void mon_hazards_find(const struct mon_module_list *modules, const struct mon_fu
 {
 	*hazard_out = (struct mon_hazard){0};
 	for (size_t i = 0; i < modules->count; i++) {
-		const char *what = sign_of(&modules->modules[i],
-					   is_watched(&modules->modules[i], set), i == 0, pid);
+		const char *what =
+			sign_of(&modules->modules[i],
+				mon_module_is_watched(&modules->modules[i], set), i == 0, pid);
 
 		if (!what)
 			continue;

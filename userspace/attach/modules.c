@@ -242,6 +242,19 @@ int mon_modules_of_file(const char *path, struct mon_module_list *list_out, stru
 	return 0;
 }
 
+bool mon_module_same_file(const struct mon_module *module, const struct mon_module *other)
+{
+	return module->device == other->device && module->inode == other->inode;
+}
+
+bool mon_module_is_watched(const struct mon_module *module, const struct mon_function_set *set)
+{
+	for (size_t i = 0; i < set->module_count; i++)
+		if (mon_module_same_file(&set->modules[i], module))
+			return true;
+	return false;
+}
+
 /* 1: it has, 0: it has not or is gone; or -errno. */
 static int has_mapped(pid_t pid, const struct mon_module *module)
 {

@@ -23,6 +23,11 @@ int mon_modules_of_file(const char *path, struct mon_module_list *list_out,
 			struct mon_error *error);
 void mon_module_list_clear(struct mon_module_list *list);
 
+/* Are they the same file, by device and inode? */
+bool mon_module_same_file(const struct mon_module *module, const struct mon_module *other);
+/* Does @set have functions of that file? */
+bool mon_module_is_watched(const struct mon_module *module, const struct mon_function_set *set);
+
 /*
  * Calls @each for every process but ours that has @module mapped executable now, until it returns
  * other than 0, which is returned; else 0, or -errno when /proc cannot be listed. *unread_out: how

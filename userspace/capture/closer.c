@@ -21,22 +21,24 @@ struct batch {
 	struct mon_closing closing;
 };
 
-int mon_closer_new(struct mon_live *live, struct mon_arming *armings,
-		   struct mon_closer **closer_out)
+int mon_capture_need_closer(struct mon_capture *capture)
 {
-	struct mon_closer *closer = calloc(1, sizeof(*closer));
+	struct mon_closer *closer;
 	pthread_condattr_t attributes;
 
+	if (capture->closer)
+		return 0;
+	closer = calloc(1, sizeof(*closer));
 	if (!closer)
 		return -ENOMEM;
-	closer->live = live;
-	closer->armings = armings;
+	closer->live = capture->live;
+	closer->armings = capture->armings;
 	(void)pthread_mutex_init(&closer->lock, NULL);
 	(void)pthread_condattr_init(&attributes);
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&closer->changed, &attributes);
 	(void)pthread_condattr_destroy(&attributes);
-	*closer_out = closer;
+	capture->closer = closer;
 	return 0;
 }
 

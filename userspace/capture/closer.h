@@ -23,9 +23,8 @@ struct mon_closing {
 	mon_ns delay_ns;
 };
 
-/* @live and @armings outlive it. */
-int mon_closer_new(struct mon_live *live, struct mon_arming *armings,
-		   struct mon_closer **closer_out);
+/* Makes that of @capture where it has none yet. 0 or -ENOMEM. */
+int mon_capture_need_closer(struct mon_capture *capture);
 void mon_closer_close(struct mon_closer *closer, const struct mon_closing *closing);
 /* Until all that was given is closed, without further delay. Takes NULL. */
 void mon_closer_wait(struct mon_closer *closer);

@@ -73,7 +73,7 @@ static int close_links(struct mon_capture *capture, uint32_t owner)
 
 	if (result)
 		return result;
-	if (!capture->closer && mon_closer_new(capture->live, capture->armings, &capture->closer)) {
+	if (mon_capture_need_closer(capture)) {
 		mon_probes_close(closing.probes, closing.probe_count);
 		free(closing.probes);
 		return 0;

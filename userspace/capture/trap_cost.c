@@ -234,15 +234,14 @@ struct allowance {
 };
 
 /*
- * Hits shall do what those of the run do: draw whether they are kept, look at an allowance that is
- * used up. None is kept (one in 2^32 would) or followed, and the gate is shut in case.
+ * Hits shall do what those of the run do: draw whether they are kept, look at an allowance, of
+ * which these functions get nothing but what is taken here. None is kept (one in 2^32 would) or
+ * followed, and the gate is shut in case.
  */
 static void act_as_sampled(struct mon_capture *capture)
 {
 	struct mon_policy *own = capture->policies + capture->options.function_count;
-	const struct allowance used = {.since_ns = mon_clock_now(&mon_clock_system),
-				       .kept_run = MON_ALLOWANCE_RUN,
-				       .kept_second = MON_ALLOWANCE_SECOND};
+	const struct allowance used = {.kept_run = MON_ALLOWANCE_RUN};
 	int map = capture->object.fds[MON_MAP_ALLOWANCES];
 
 	if (map < 0)
@@ -358,12 +357,11 @@ static int keep_links(struct mon_capture *capture, struct mon_probe *probes, siz
 static int close_links(struct mon_capture *capture, struct mon_probe **probes, size_t count)
 {
 	struct mon_closing closing = {.probe_count = count};
-	int result = 0;
+	int result;
 
 	if (!count)
 		return 0;
-	if (!capture->closer)
-		result = mon_closer_new(capture->live, capture->armings, &capture->closer);
+	result = mon_capture_need_closer(capture);
 	if (result) {
 		mon_probes_close(*probes, count);
 		return result;

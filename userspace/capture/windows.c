@@ -22,9 +22,7 @@ static int prepare(struct mon_capture *capture)
 {
 	if (!capture->options.movable || capture->pins)
 		return -ENOTSUP;
-	if (capture->closer)
-		return 0;
-	return mon_closer_new(capture->live, capture->armings, &capture->closer);
+	return mon_capture_need_closer(capture);
 }
 
 static uint32_t next_generation(struct mon_capture *capture)

@@ -158,15 +158,9 @@ void mon_governor_note_cost(struct mon_governor *governor, bool stepped, bool wi
 		governor->entry[stepped].ns *= cost->ns / before;
 }
 
-static double entry_ns(const struct mon_governor *governor, const struct function *function)
+static double return_ns(const struct mon_governor *governor, bool stepped)
 {
-	return governor->entry[function->stepped].ns;
-}
-
-static double return_ns(const struct mon_governor *governor, const struct function *function)
-{
-	double entry = governor->entry[function->stepped].ns;
-	double full = governor->full[function->stepped].ns;
+	double entry = governor->entry[stepped].ns, full = governor->full[stepped].ns;
 
 	return governor->config.returns && full > entry ? full - entry : 0;
 }
@@ -183,8 +177,8 @@ static double predict(const struct mon_governor *governor, const struct function
 {
 	double kept = function->calls > 0 ? function->kept / function->calls : 0;
 	double returns = no_return || governor->config.skips_returns ? followed(1, kept) : 1;
-	double hit_ns = entry_ns(governor, function) + kept * governor->config.record_ns +
-			returns * return_ns(governor, function);
+	double hit_ns = governor->entry[function->stepped].ns + kept * governor->config.record_ns +
+			returns * return_ns(governor, function->stepped);
 
 	return function->own_ns > 0 ? function->calls * hit_ns / function->own_ns : 0;
 }
@@ -204,13 +198,9 @@ static double price(const struct mon_governor *governor, const struct hits *hits
 {
 	double sum = hits->kept * governor->config.record_ns;
 
-	for (size_t i = 0; i < 2; i++) {
-		double entry = governor->entry[i].ns, full = governor->full[i].ns;
-
-		sum += hits->entries[i] * entry;
-		if (governor->config.returns && full > entry)
-			sum += hits->returns[i] * (full - entry);
-	}
+	for (size_t i = 0; i < 2; i++)
+		sum += hits->entries[i] * governor->entry[i].ns +
+		       hits->returns[i] * return_ns(governor, i);
 	return sum;
 }
 
@@ -447,10 +437,10 @@ static double find_share(const struct mon_governor *governor)
 		const struct function *function = &governor->functions[i];
 		double cost = predict(governor, function, function->no_return);
 
-		double hits =
-			function->own_ns > 0
-				? function->calls * entry_ns(governor, function) / function->own_ns
-				: 0;
+		double hits = function->own_ns > 0
+				      ? function->calls * governor->entry[function->stepped].ns /
+						function->own_ns
+				      : 0;
 
 		if (!function->windowed)
 			continue;

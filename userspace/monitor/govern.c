@@ -53,10 +53,10 @@ struct mon_govern {
 	uint64_t cpu_ns[MON_TARGETS_MAX];  /* as last read: what ended keeps it */
 	size_t clock_count;
 	mon_ns begun_ns, next_look_ns, look_ns;
-	bool changed;	  /* orders are to be carried out */
-	unsigned timings; /* of hits, that were asked for */
-	bool times_form[2], times_entry,
-		times_full; /* which ones are of use; [1]: single-stepped */
+	bool changed;	    /* orders are to be carried out */
+	unsigned timings;   /* of hits, that were asked for */
+	bool times_form[2]; /* which ones are of use; [1]: single-stepped */
+	bool times_entry, times_full;
 	uint64_t random;
 	enum mon_governor_step told;
 	char said[MON_GOVERNOR_BEYOND + 1][SAID_BYTES]; /* of each step, its last line; "": none */

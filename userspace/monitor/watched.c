@@ -11,6 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool has_file(const struct mon_module_list *modules, const struct mon_module *module)
+{
+	for (size_t i = 0; i < modules->count; i++)
+		if (mon_module_same_file(&modules->modules[i], module))
+			return true;
+	return false;
+}
+
 /* Moves what @from has and @into lacks; a file mapped by several processes is one module. */
 static int merge(struct mon_module_list *into, struct mon_module_list *from)
 {
@@ -22,12 +30,8 @@ static int merge(struct mon_module_list *into, struct mon_module_list *from)
 	into->modules = grown;
 	for (size_t i = 0; i < from->count; i++) {
 		struct mon_module *module = &from->modules[i];
-		bool known = false;
 
-		for (size_t k = 0; k < into->count && !known; k++)
-			known = grown[k].device == module->device &&
-				grown[k].inode == module->inode;
-		if (known)
+		if (has_file(into, module))
 			continue;
 		grown[into->count++] = *module;
 		*module = (struct mon_module){0}; /* its strings are @into's now */
@@ -169,15 +173,6 @@ struct users {
 	struct mon_module_list seen; /* what was found harmless in one is so in the next */
 };
 
-static bool is_watched(const struct mon_function_set *set, const struct mon_module *module)
-{
-	for (size_t i = 0; i < set->module_count; i++)
-		if (set->modules[i].device == module->device &&
-		    set->modules[i].inode == module->inode)
-			return true;
-	return false;
-}
-
 /* But the program and what is watched: what they mean depends on the process. */
 static void leave_out_seen(const struct users *users, struct mon_module_list *modules)
 {
@@ -185,12 +180,9 @@ static void leave_out_seen(const struct users *users, struct mon_module_list *mo
 
 	for (size_t i = 1; i < modules->count; i++) {
 		struct mon_module *module = &modules->modules[i];
-		bool known = false;
 
-		for (size_t k = 0; k < users->seen.count && !known; k++)
-			known = users->seen.modules[k].device == module->device &&
-				users->seen.modules[k].inode == module->inode;
-		if (known && !is_watched(&users->watched->set, module)) {
+		if (has_file(&users->seen, module) &&
+		    !mon_module_is_watched(module, &users->watched->set)) {
 			free(module->path);
 			free(module->open_path);
 			continue;
