@@ -382,6 +382,55 @@ static void a_command_is_watched_from_its_first_call(void **state)
 	assert_int_equal(db_int(database, "SELECT target_status FROM run"), 0);
 }
 
+/* Alone in a pid namespace, where processes and threads have numbers of its own, all of them small.
+ */
+static void in_a_pid_namespace(const char *mode)
+{
+	static const char *const apart[] = {"unshare",	    "--pid",	    "--fork", "--mount",
+					    "--mount-proc", "--kill-child", NULL};
+	char path[4096];
+	struct monitor *monitor = monitor_start_under(
+		apart,
+		(const char *const[]){"attach", "-o", database, "--mode", mode, "--sample", "1",
+				      "watched_threaded", "--",
+				      target_path("threads", path, sizeof(path)), "23", "4", NULL});
+
+	(void)process_wait_line(monitor_process(monitor), PROCESS_STDOUT, "ready",
+				PROCESS_TIMEOUT_MS);
+	process_say(monitor_process(monitor), "go\n");
+	(void)process_wait_line(monitor_process(monitor), PROCESS_STDOUT, "done 92",
+				PROCESS_TIMEOUT_MS);
+	process_close_stdin(monitor_process(monitor));
+	assert_int_equal(monitor_wait(monitor, PROCESS_TIMEOUT_MS), 0);
+	monitor_free(monitor);
+	assert_ledger_closed(database);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE depth=0"), 92);
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT pid) FROM calls"), 1);
+	assert_int_equal(db_int(database, "SELECT count(DISTINCT tid) FROM calls WHERE tid<>pid"),
+			 4);
+	assert_in_range(db_int(database, "SELECT max(tid) FROM calls"), 2, 100);
+	assert_int_equal(db_int(database, "SELECT count(*) FROM calls WHERE duration_ns IS NULL"),
+			 0);
+}
+
+static void a_pid_namespace_in_session_mode(void **state)
+{
+	(void)state;
+	in_a_pid_namespace("session");
+}
+
+static void a_pid_namespace_in_multi_mode(void **state)
+{
+	(void)state;
+	in_a_pid_namespace("multi");
+}
+
+static void a_pid_namespace_in_perf_mode(void **state)
+{
+	(void)state;
+	in_a_pid_namespace("perf");
+}
+
 static void a_commands_exit_status_passes_through(void **state)
 {
 	struct monitor *monitor = monitor_start(
@@ -489,6 +538,9 @@ int main(void)
 		TEST(K23_forked_child_in_perf_mode),
 		TEST(K23_many_children_are_said_once),
 		TEST(a_command_is_watched_from_its_first_call),
+		TEST(a_pid_namespace_in_session_mode),
+		TEST(a_pid_namespace_in_multi_mode),
+		TEST(a_pid_namespace_in_perf_mode),
 		TEST(a_commands_exit_status_passes_through),
 		TEST(a_command_outlives_the_run),
 		TEST(list_and_doctor_need_no_target),
